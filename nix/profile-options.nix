@@ -173,6 +173,20 @@ in
             ];
         time = optional types.str "Time for all of the sweep." "1min";
       };
+      arrivals = {
+        rate = optional (types.numbers.between 0 1000) "Requests that come each second." 0.5;
+        time = optional types.str "How long they come." "2min";
+        max-ttft-ms =
+          optional (types.numbers.between 0 3600000) "Most time to the first token of a good answer."
+            2000;
+        max-tpot-ms =
+          optional (types.numbers.between 0 3600000) "Most time for each further token of a good answer."
+            250;
+        max-e2el-ms =
+          optional (types.numbers.between 0 3600000) "Most time to the last token of a good answer."
+            60000;
+        min-goodput = optional (types.numbers.between 0 1) "Least share of good answers." 0.9;
+      };
     };
 
     tolerances =
@@ -192,6 +206,7 @@ in
         optional types.ints.unsigned "For how long it is watched after the commit; 0 is not at all."
           10;
       every = optional types.str "How often it is asked for a short completion meanwhile." "15s";
+      max-ttft = optional types.str "Longest that most users may wait for their first token." "30s";
     };
   };
 }

@@ -62,17 +62,19 @@ pub(crate) fn differences(found: &Found, vllm: &Answer) -> Vec<String> {
         ("heads", ours.attention_heads.map(Value::from), Some(vllm.heads.into())),
     ];
     if let Some(shape) = ours.shape {
+        let longest = shape.longest_context();
         let shape = serde_json::to_value(shape).expect("dimensions are JSON");
         let field = |name: &str| shape.get(name).cloned();
+        // Latent attention keeps one vector for all heads.
+        let width = field("latent").filter(|width| *width != 0).or_else(|| field("head_dim"));
+        // Older versions take the longest where newer ones take what is written, and allow the longest.
+        let context = field("max_position_embeddings")
+            .map(|written| if vllm.context == Some(longest) { longest.into() } else { written });
         rows.extend([
-            (
-                "context",
-                field("max_position_embeddings").filter(|_| vllm.context.is_some()),
-                vllm.context.map(Value::from),
-            ),
+            ("context", context.filter(|_| vllm.context.is_some()), vllm.context.map(Value::from)),
             ("heads", field("num_attention_heads"), Some(vllm.heads.into())),
             ("heads of the cache", field("num_key_value_heads"), Some(vllm.kv_heads.into())),
-            ("width of a head", field("head_dim"), Some(vllm.head_dim.into())),
+            ("width of a head", width, Some(vllm.head_dim.into())),
             ("layers", field("num_hidden_layers"), Some(vllm.layers.into())),
             ("width", field("hidden_size"), Some(vllm.hidden_size.into())),
             ("vocabulary", field("vocab_size"), Some(vllm.vocab_size.into())),
@@ -90,6 +92,7 @@ fn spelled(method: &str) -> String {
         "auto_gptq" => "gptq".to_owned(),
         "auto_awq" => "awq".to_owned(),
         "inc" => "auto-round".to_owned(),
+        "gpt_oss_mxfp4" => "mxfp4".to_owned(),
         other => other.replace('_', "-"),
     }
 }

@@ -1,6 +1,6 @@
 """Pack vLLM for a GPU machine that has PyTorch and no network: pack.py WHEEL OUT
 
-Writes OUT/site.tar.xz: vLLM's wheel without what a Hopper GPU (sm_90) never runs, and the packages of packages.txt.
+Writes OUT/site.tar.xz: vLLM's wheel without what a Hopper GPU (sm_90) never runs, and the packages of packages.txt (`--packages`: others).
 304 MB of wheel and 190 MB of packages become about 70 MB. There, unpack it and set PYTHONPATH to the folder `site`.
 With `--part BYTES` the archive is cut: `cat site.tar.xz.* | tar xJ`.
 
@@ -29,12 +29,13 @@ def main() -> None:
     parser.add_argument("wheel", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--uv", default="uv")
+    parser.add_argument("--packages", type=pathlib.Path, default=HERE / "packages.txt")
     parser.add_argument("--part", type=int, help="cut the archive into parts of so many bytes")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         site = pathlib.Path(folder) / "site"
-        packages(arguments.uv, site)
+        packages(arguments.uv, arguments.packages, site)
         wheel(arguments.wheel, site)
         archive = (arguments.out / "site.tar.xz").resolve()
         subprocess.run(["tar", "-C", folder, "--sort=name", "-cf", archive.with_suffix(""), "site"], check=True)
@@ -45,10 +46,10 @@ def main() -> None:
         archive.unlink()
 
 
-def packages(uv: str, site: pathlib.Path) -> None:
+def packages(uv: str, wanted: pathlib.Path, site: pathlib.Path) -> None:
     target = ["--target", site, "--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_39"]
     command = [uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy", *target]
-    subprocess.run([*command, "--requirement", HERE / "packages.txt"], check=True)
+    subprocess.run([*command, "--requirement", wanted], check=True)
     # Tokenizers of Mistral's models: 35 MB that nothing here reads.
     shutil.rmtree(site / "mistral_common/data", ignore_errors=True)
 

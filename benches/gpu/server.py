@@ -86,7 +86,7 @@ class Server:
         if not self.settings.get("ballast"):
             if memory.get("kv_cache"):
                 argv += ["--kv-cache-memory-bytes", str(memory["kv_cache"])]
-            if "gpu" in self.settings and self.bench.fraction_works:
+            if "gpu" in self.settings and self.bench.fraction_works and not self.settings.get("uncapped"):
                 share = (self.gpu_gib() - CONTEXT_GIB) * GIB / self.bench.gpus.total()
                 environment["PYTORCH_ALLOC_CONF"] = f"per_process_memory_fraction:{share:.4f}"
         return self.bench.vllm + argv, environment

@@ -9,11 +9,11 @@ use crate::{
     },
     flow::context::{Context, Engine, Estimates, Executor, HostFacts, ServiceManager},
     host::{
-        os::{fs, signals::Interrupt},
+        os::{fs::failed, signals::Interrupt},
         store::Store,
     },
 };
-use std::{path::Path, rc::Rc};
+use std::{io::ErrorKind, path::Path, rc::Rc};
 
 pub(crate) fn layout(global: &Global) -> Layout {
     // Units and links outlive the working directory.
@@ -21,11 +21,12 @@ pub(crate) fn layout(global: &Global) -> Layout {
     Layout::new(std::path::absolute(&root).unwrap_or(root)).under(global.scope())
 }
 
-/// Reads the facts of a host, as `awqdeploy facts` printed them.
+/// Reads the facts of a host, as `awqdeploy facts` printed them: from a pipe, too.
 pub(crate) fn read_facts(path: &Path) -> Result<Facts, Problem> {
-    let text = fs::read(path)?.ok_or_else(|| {
-        Problem::new(Kind::Usage, format!("there is no file `{}`", path.display()))
-            .help("`awqdeploy facts > FILE` writes it, on the host that is to be planned for")
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Problem::new(Kind::Usage, format!("there is no file `{}`", path.display()))
+            .help("`awqdeploy facts > FILE` writes it, on the host that is to be planned for"),
+        _ => failed("read", path, error),
     })?;
     Facts::parse(&text)
         .map_err(|problem| Problem { what: format!("`{}`: {}", path.display(), problem.what), ..problem })

@@ -12,7 +12,10 @@ mod progress;
 mod render;
 pub mod terminal;
 
-use crate::domain::{exit_status::ExitStatus, problem::Problem, spelling::closest};
+use crate::{
+    domain::{exit_status::ExitStatus, problem::Problem, spelling::closest},
+    host::os::fs,
+};
 use args::{Arguments, Global};
 use clap::{
     CommandFactory, FromArgMatches, Parser,
@@ -54,6 +57,7 @@ fn without_profile(mistake: &clap::Error) -> Option<(Problem, bool)> {
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
+    fs::ignore_callers_umask();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(e) => {

@@ -280,8 +280,9 @@ impl Observer for Screen {
                 self.begin(&format!("watched until {}", until.strftime("%F %T UTC")));
             }
             (_, Event::Watched { wrong: Some(why), .. }) => self.line(&format!("  {BAD}✗{BAD:#} {why}")),
-            (_, Event::Watched { tokens_per_second: Some(rate), .. }) => {
-                self.passing(&format!("{rate:.1} tokens/s"));
+            (_, Event::Watched { tokens_per_second: Some(rate), ttft_ms, .. }) => {
+                let first = ttft_ms.map_or_else(String::new, |ms| format!(", TTFT {ms:.0} ms"));
+                self.passing(&format!("{rate:.1} tokens/s{first}"));
             }
             (_, Event::Watched { .. }) => self.passing("busy"),
             // The command prints these as its own end.

@@ -4,7 +4,8 @@
 //! write. They become escape sequences at the very end, after everything else that a terminal would obey was
 //! made visible.
 
-use crate::domain::problem::Problem;
+pub use crate::domain::spelling::is_hidden;
+use crate::domain::{problem::Problem, spelling::show};
 use anstyle::{AnsiColor, Style};
 use dialoguer::console::Term;
 use indicatif::ProgressBar;
@@ -24,7 +25,7 @@ const VALUE: usize = 27;
 /// As much as any line is indented.
 const INDENT: &str = "                                                                                ";
 
-/// The first and last character of a mark. No text has it.
+/// The first and last character of a mark. No text has it, and it is hidden.
 const MARK: char = '\u{fdd0}';
 /// The secret of this process in each mark: without it a mark is text like any other.
 static OURS: LazyLock<String> =
@@ -102,7 +103,7 @@ pub fn plain(text: &str) -> String {
 fn written(text: &str, mut ink: impl FnMut(TextStyle, bool, &mut String)) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(|c| c == MARK || is_hidden(c)) {
+    while let Some(at) = rest.find(is_hidden) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         if let Some((found, begins, after)) = mark(rest) {
@@ -147,24 +148,6 @@ pub fn json_text(text: &str) -> String {
         }
     }
     out
-}
-
-/// Whether a terminal would obey a character, or reorder what follows it: text that does not read as it is.
-pub fn is_hidden(c: char) -> bool {
-    let reorders = matches!(
-        c,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    (c.is_control() && c != '\n' && c != '\t') || reorders || c == MARK
-}
-
-/// Writes a character so that it can be seen.
-pub(crate) fn show(c: char, out: &mut String) {
-    match c {
-        // The first half of a Windows line break.
-        '\r' => {}
-        c => out.extend(c.escape_default()),
-    }
 }
 
 /// The progress that is shown now. It goes before anything else is printed.

@@ -1,5 +1,7 @@
 //! Words: the one that a person may have meant, and how those are written that others read.
 
+use std::borrow::Cow;
+
 /// How alike two words must be, from 0 to 1, before one is offered for the other. At 0.6, one wrong
 /// letter in three is forgiven: enough for `modle` and `tensor_paralell_size`, too little for a guess.
 const ALIKE: f64 = 0.6;
@@ -46,4 +48,41 @@ pub fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
+}
+
+/// Whether a terminal would obey a character, reorder what follows it, or show nothing of it: text that does not read as
+/// it is. The joiners are none: scripts and emoji need them.
+pub fn is_hidden(c: char) -> bool {
+    let reorders = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    let unseen = matches!(
+        c,
+        '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}'
+            | '\u{206a}'..='\u{206f}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    (c.is_control() && c != '\n' && c != '\t') || reorders || unseen
+}
+
+/// Writes a character so that it can be seen.
+pub(crate) fn show(c: char, out: &mut String) {
+    match c {
+        // The first half of a Windows line break.
+        '\r' => {}
+        c => out.extend(c.escape_default()),
+    }
+}
+
+/// The text with everything hidden made visible, for what others print: a service manager, a log.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) { show(c, &mut out) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }

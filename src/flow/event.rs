@@ -64,6 +64,9 @@ pub enum Event {
     Watched {
         /// The decode rate, where it was idle and answered.
         tokens_per_second: Option<f64>,
+        /// How long its users waited for their first token since the last look, milliseconds, on average.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttft_ms: Option<f64>,
         /// The fault, if there was one.
         wrong: Option<String>,
     },

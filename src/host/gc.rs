@@ -192,7 +192,8 @@ type Links = BTreeMap<(u64, u64), (u64, u64, u64)>;
 fn count(path: &Path, links: &mut Links) -> Result<(), Problem> {
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
     if metadata.is_dir() {
-        for name in fs::entries(path)? {
+        // Only its owner may look into some of what is half-made.
+        for name in fs::entries(path).unwrap_or_default() {
             count(&path.join(name), links)?;
         }
         // A directory's own names are those of its children, and go with them.

@@ -21,6 +21,10 @@ pub(crate) const SCENES: &[Scene] = &[
     ("a lock held when the deployer is killed", holds_the_lock_of_the_dead),
     ("a target started anew in mid-activation", starts_the_target),
     ("something else runs than should", runs_something_else),
+    ("collections in the watch window", collects_in_the_window),
+    ("systemd executed anew, over and over, on the way back", executes_anew_on_the_way_back),
+    ("the service killed on the way back", kills_on_the_way_back),
+    ("an engine that stands still while it is validated", stands_still),
 ];
 
 const ROOT: &str = "/var/lib/awqdeploy";
@@ -234,5 +238,82 @@ fn runs_something_else(machine: &Machine) -> Result<(), String> {
     }
     done(machine, &["ln", "-sfn", &format!("generations/{old}"), &format!("{ROOT}/current")], 0)?;
     done(machine, &["awqdeploy", "deploy", "old", "--yes", "--retry"], 0)?;
+    serves(machine, "old")
+}
+
+/// Frees what nothing needs, over and over: what the watched one would go back to is needed.
+fn collects_in_the_window(machine: &Machine) -> Result<(), String> {
+    done(machine, &["awqdeploy", "deploy", "new", "--yes", "--retry"], 0)?;
+    let new = machine.status()["current"]["generation"].clone();
+    watched(machine)?;
+    let collect = "n=0; until [ -e /run/enough ]; do awqdeploy gc >/dev/null && n=$((n+1)); done; echo $n";
+    let collector = machine.start(&["timeout", "300", "sh", "-c", collect]);
+    machine.slow_down();
+    let back = machine.wait(|machine| serves(machine, "new").is_ok());
+    // Its generation may be gone by then. Its end is not.
+    let followed = done(machine, &["awqdeploy", "follow"], 6);
+    machine.run(&["touch", "/run/enough"]);
+    is("it goes back", back)?;
+    followed?;
+    let collected = collector.wait_with_output().map_err(|e| e.to_string())?;
+    machine.run(&["rm", "/run/enough"]);
+    let times = String::from_utf8_lossy(&collected.stdout).trim().to_owned();
+    is("it collected meanwhile", times.parse::<u32>().is_ok_and(|times| times > 0))?;
+    let status = machine.status();
+    is(&format!("{status:#}"), status["runs"] == new)?;
+    done(machine, &["awqdeploy", "verify", "--all"], 0).map(drop)
+}
+
+/// Ends a deployment of `new` while it starts. What served before takes its time to come up.
+fn on_the_way_back(machine: &Machine) -> Result<Child, String> {
+    done(machine, &["awqdeploy", "deploy", "slow", "--yes", "--retry"], 0)?;
+    let deployment = machine.start(&["awqdeploy", "deploy", "new", "--yes", "--retry", "--json"]);
+    is("it starts", machine.wait(|machine| step(machine) == "start"))?;
+    let _cancelled = machine.start(&["awqdeploy", "cancel"]);
+    is("it goes back", machine.wait(|machine| step(machine) == "back: start"))?;
+    Ok(deployment)
+}
+
+/// The way back took one try, and what served before serves.
+fn went_back(machine: &Machine, deployment: Child) -> Result<(), String> {
+    let output = deployment.wait_with_output().map_err(|e| e.to_string())?;
+    let document = document(&output)?;
+    is(&format!("{document:#}"), output.status.code() == Some(6) && document["end"] == "rolled-back")?;
+    serves(machine, "slow")?;
+    is("systemd keeps it", service(machine, "Restart") == "always")
+}
+
+fn executes_anew_on_the_way_back(machine: &Machine) -> Result<(), String> {
+    let deployment = on_the_way_back(machine)?;
+    let mut times = 0;
+    while step(machine) == "back: start" {
+        done(machine, &["systemctl", if times % 2 == 0 { "daemon-reexec" } else { "daemon-reload" }], 0)?;
+        times += 1;
+        sleep(Duration::from_millis(500));
+    }
+    is(&format!("{times} times"), times > 2)?;
+    let journal = machine.read(&format!("{}/journal.jsonl", newest(machine))).unwrap_or_default();
+    let tries = journal.matches(r#""is":"back","step":"start""#).count();
+    is(&format!("one try: {journal}"), tries == 1)?;
+    went_back(machine, deployment)
+}
+
+/// Once is a try; systemd does not start it meanwhile.
+fn kills_on_the_way_back(machine: &Machine) -> Result<(), String> {
+    let deployment = on_the_way_back(machine)?;
+    is("it loads", machine.wait(|machine| service(machine, "MainPID") != "0"))?;
+    machine.run(&["systemctl", "kill", "--kill-whom=all", "--signal=KILL", "vllm"]);
+    went_back(machine, deployment)
+}
+
+/// Neither an end nor an answer: the candidate is left all the same, and does not hold up the way back.
+fn stands_still(machine: &Machine) -> Result<(), String> {
+    let deployment = machine.start(&["awqdeploy", "deploy", "slow", "--yes", "--retry", "--json"]);
+    is("it is validated", machine.wait(|machine| step(machine) == "validate"))?;
+    machine.signal("-STOP", &["-f", "awqdeploy engine"]);
+    let output = deployment.wait_with_output().map_err(|e| e.to_string())?;
+    let document = document(&output)?;
+    let why = document["why"].as_str().unwrap_or_default();
+    is(&format!("{document:#}"), output.status.code() == Some(6) && !why.starts_with("interrupted"))?;
     serves(machine, "old")
 }

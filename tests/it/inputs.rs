@@ -117,5 +117,6 @@ pub(crate) fn gates() -> Gates {
         max_perplexity_ratio: None,
         quality: QualityLimits::default(),
         sweep: Sweep { prompt_tokens: vec![32, 1000], concurrency: vec![1, 2], time: Duration::from_secs(5) },
+        arrivals: None,
     }
 }

@@ -208,7 +208,7 @@ impl Stand {
         assert_eq!(self.state().profile.as_deref(), Some(profile));
         // Asked by another process: whatever signal came was not for it.
         self.context.interrupt = Interrupt::default();
-        let report = validate(&self.context, None).unwrap();
+        let report = validate(&self.context, None, None).unwrap();
         assert_eq!((report.profile.as_str(), report.failures.as_slice()), (profile, [].as_slice()));
     }
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 const DEPLOY_NEW: [&str; 4] = ["deploy", "new", "--yes", "--json"];
 
-/// With no `systemctl` in reach, neither here nor of what systemd starts: over D-Bus alone.
+/// With no `systemctl` in reach, neither here nor of what systemd starts: over D-Bus alone. And from the session of
+/// somebody who keeps what is made to themselves, which the service has to read all the same.
 pub(crate) fn first_deployment(machine: &Machine) {
     machine
         .run(&[
@@ -15,8 +16,8 @@ pub(crate) fn first_deployment(machine: &Machine) {
         ])
         .succeeded();
     machine.run(&["systemctl", "set-environment", "PATH=/run/few"]).succeeded();
-    let deploy = ["env", "PATH=/run/few", "/usr/local/bin/awqdeploy", "deploy", "old", "--yes", "--json"];
-    let document = machine.run(&deploy).document(0);
+    let deploy = "umask 077; PATH=/run/few exec /usr/local/bin/awqdeploy deploy old --yes --json";
+    let document = machine.run(&["sh", "-c", deploy]).document(0);
     machine.run(&["systemctl", "unset-environment", "PATH"]).succeeded();
     ended(&document, "committed");
     serves(machine, "old");

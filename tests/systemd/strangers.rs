@@ -13,6 +13,7 @@ pub(crate) fn get_nowhere(machine: &Machine) {
     serves(machine, "old");
     own_profiles(machine);
     own_locks(machine);
+    own_runtime(machine);
     own_root(machine);
     own_model(machine);
     evidence(machine);
@@ -74,6 +75,30 @@ fn own_locks(machine: &Machine) {
     let stat = shell(machine, &format!("stat -c '%a %U' {LOCKS} /run/awqdeploy"));
     assert_eq!(stat, "600 root\n600 root\n700 root\n");
     machine.run(&["pkill", "-f", "sleep 120"]).succeeded();
+}
+
+/// uv lets everybody open the locks of its cache and of its environments, and write to them: neither holds up an
+/// installation, and what is left of them is no part of a runtime.
+fn own_runtime(machine: &Machine) {
+    let runtimes = "/var/lib/awqdeploy/store/runtimes";
+    // As an earlier version left it.
+    shell(machine, &format!("for r in {runtimes}/*; do touch $r/.lock; chmod 666 $r/.lock; done"));
+    shell(machine, &format!("{NOBODY} sh -c 'for r in {runtimes}/*; do echo mine > $r/.lock; done'"));
+    machine.run(&["awqdeploy", "verify", "--all"]).succeeded();
+    ended(&machine.awqdeploy(&["rollback", "new", "--yes", "--json"], 0), "committed");
+    ended(&machine.awqdeploy(&["rollback", "old", "--yes", "--json"], 0), "committed");
+    // While one is installed anew.
+    let hold = format!(
+        "{NOBODY} sh -c 'while sleep 0.01; do for lock in $(find /var/lib/awqdeploy/store -name .lock 2> /dev/null); do \
+         flock -n $lock sleep 30 2> /dev/null && echo $lock >> /tmp/locked; done; done' > /dev/null 2>&1 & echo $!"
+    );
+    let holder =
+        shell(machine, &format!("rm {runtimes}/*/.lock; touch /tmp/locked; chmod 666 /tmp/locked; {hold}"));
+    let edit = format!("for r in {runtimes}/*; do echo '# edited' >> $r/pyvenv.cfg; done");
+    shell(machine, &format!("{edit}; awqdeploy verify --all --repair; awqdeploy verify --all"));
+    shell(machine, &format!("kill {}", holder.trim()));
+    assert_eq!(shell(machine, "cat /tmp/locked; rm /tmp/locked"), "", "somebody else can hold it");
+    serves(machine, "old");
 }
 
 /// Defect 8: what lies below a stranger's folder is replaced between two boots.

@@ -34,8 +34,9 @@ layer() {
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$T/layer/usr/lib/x86_64-linux-gnu
 }
 
+# boot [SECONDS]: after a power cut a boot lasts until the server is up, which it starts.
 boot() {
-  local device point binds=()
+  local patience=${1:-60} device point binds=()
   for device in /dev/nvidia*; do [ ! -e "$device" ] || binds+=(--bind "$device"); done
   while read -r _ point _; do
     case $point in / | /proc* | /sys* | /dev* | /run* | /tmp* | "$T"/*) continue ;; esac
@@ -43,6 +44,6 @@ boot() {
   done < /proc/mounts
   # Where the root group has the memory controller, an instance that is made from it has it too: MemoryMax= is in force.
   echo $$ > /sys/fs/cgroup/cgroup.procs
-  timeout 100 "$W" up --state "$S" --disk image --disk-size 40G --cgroup unified --root "$T/merged" \
+  timeout $((patience + 40)) "$W" up --timeout "$patience" --state "$S" --disk image --disk-size 40G --cgroup unified --root "$T/merged" \
     --bind "$T/etc:/etc/awqdeploy" --bind "$T/share:$T/share" "${binds[@]}"
 }

@@ -15,6 +15,7 @@ parser = argparse.ArgumentParser()
 for name in ("bench", "known", "models", "profiles"):
     parser.add_argument(name, type=pathlib.Path)
 parser.add_argument("--two", action="store_true", help="also the profiles for two GPUs")
+parser.add_argument("--four", action="store_true", help="also those for four GPUs, 15.9 GiB of each")
 arguments = parser.parse_args()
 sys.path.insert(0, str(arguments.bench))
 import models  # noqa: E402
@@ -51,3 +52,12 @@ profile("awq-too-fast", "A", 10000.0, gpu="15.9GiB", offload="auto")
 profile("awq", "A", 80.0, gpu="52GiB", offload="none")
 if arguments.two:
     profile("awq-tp2", "A", 80.0, gpu="29GiB", offload="none", **{"tensor-parallel-size": 2})
+if arguments.four:
+    four = {"gpu": "15.9GiB", "offload": "none", "tensor-parallel-size": 4}
+    profile("gptq-tp4", "B", 80.0, **four)
+    profile("awq-tp4", "A", 80.0, **four)
+    profile("awq-tp4-too-fast", "A", 10000.0, **four)
+    # Ranks that can only talk through RAM, as on cards without NVLink or peer access.
+    through_ram = {"profile-environment": {**common["profile-environment"], "NCCL_P2P_DISABLE": "1"}}
+    through_ram["more-arguments"] = [*common["more-arguments"], "--disable-custom-all-reduce"]
+    profile("awq-tp4-ram", "A", 80.0, **four, **through_ram)

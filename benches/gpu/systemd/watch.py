@@ -6,7 +6,7 @@ import sys
 import time
 
 last = None
-with open(sys.argv[1], "w") as out:
+with open(sys.argv[1], "a") as out:
     while True:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", 8090, timeout=2)

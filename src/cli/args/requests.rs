@@ -1,12 +1,12 @@
 //! The arguments of single commands, where they are more than a name.
 
 use crate::{
-    domain::{exit_status::ExitStatus, size::ByteSize},
+    domain::{exit_status::ExitStatus, profile::Arrivals, size::ByteSize},
     flow::context::Estimates,
     host::hub::{MOST_CONNECTIONS, Share, Turns},
 };
 use clap::{Args, ValueEnum, value_parser};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// The arguments of `validate`.
 #[derive(Debug, Args)]
@@ -29,7 +29,48 @@ pub(crate) struct Validate {
     /// The most that it may diverge from what that report tells, nats a token [default: 0.15]
     #[arg(long, value_name = "NATS", requires_all = ["url", "reference"])]
     pub(crate) max_divergence: Option<f64>,
+    /// Requests a second that come whatever the server makes of them, after everything else [default: none]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// How long they come, seconds
+    #[arg(long, value_name = "SECONDS", requires = "rate", value_parser = value_parser!(u64).range(1..=3600), default_value_t = 60)]
+    pub(crate) rate_time: u64,
+    /// The most time to the first token of a good answer, milliseconds
+    #[arg(long, value_name = "MS", requires = "rate", value_parser = positive)]
+    pub(crate) max_ttft_ms: Option<f64>,
+    /// The most time for each further token of a good answer, milliseconds
+    #[arg(long, value_name = "MS", requires = "rate", value_parser = positive)]
+    pub(crate) max_tpot_ms: Option<f64>,
+    /// The most time to the last token of a good answer, milliseconds
+    #[arg(long, value_name = "MS", requires = "rate", value_parser = positive)]
+    pub(crate) max_e2el_ms: Option<f64>,
+    /// The share of those requests that must get a good answer [default: it gates nothing]
+    #[arg(long, value_name = "SHARE", requires = "rate")]
+    pub(crate) min_goodput: Option<f64>,
 }
+
+impl Validate {
+    /// The requests that are to come at a rate of their own.
+    pub(crate) fn arrivals(&self) -> Option<Arrivals> {
+        Some(Arrivals {
+            rate: self.rate?,
+            time: Duration::from_secs(self.rate_time),
+            max_ttft_ms: self.max_ttft_ms,
+            max_tpot_ms: self.max_tpot_ms,
+            max_e2el_ms: self.max_e2el_ms,
+            min_goodput: self.min_goodput,
+        })
+    }
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number > 0.0 && number <= MOST { Ok(number) } else { Err(format!("above 0 and at most {MOST}")) }
+}
+
+/// An hour in milliseconds; more requests a second nobody sends.
+const MOST: f64 = 3.6e6;
 
 /// The arguments of `apply`.
 #[derive(Debug, Args)]

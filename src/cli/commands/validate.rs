@@ -12,7 +12,7 @@ use crate::{
     domain::{
         exit_status::ExitStatus,
         problem::{Kind, Problem},
-        profile::{Gates, QualityLimits, secrets::SecretText},
+        profile::{Arrivals, Gates, QualityLimits, secrets::SecretText},
         validation::report::Verdict,
     },
     flow::{
@@ -30,16 +30,18 @@ pub(super) fn validate(
 ) -> Result<ExitStatus, Problem> {
     let interrupt = Interrupt::listen()?;
     let file = request.reference.as_deref().map(ReferenceFile::read).transpose()?;
+    let arrivals = request.arrivals().map(Arrivals::checked).transpose()?;
     let report = match &request.url {
         None => {
             let context = Context { interrupt, ..context(global)?.observed_by(screen.clone()) };
-            command::validate(&context, file.as_ref())?
+            command::validate(&context, file.as_ref(), arrivals)?
         }
         Some(url) => {
             let gates = Gates {
                 min_decode_tokens_per_second: request.min_decode_tokens_per_second,
                 min_known_answers: request.min_known_answers,
                 quality: QualityLimits { max_divergence: request.max_divergence, ..QualityLimits::default() },
+                arrivals,
                 ..Gates::default()
             };
             let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());

@@ -219,8 +219,7 @@ impl Timed<'_> {
                 *at += gap / 1000.0;
                 Some(*at)
             });
-            let each = f64::from(sample.tokens) / chunks(sample);
-            once(first).chain(times).map(move |at| (at, each))
+            once(first).chain(times).zip(sample.tokens_by_chunk())
         })
     }
 
@@ -247,7 +246,7 @@ impl Timed<'_> {
         let start = self.at(sample.began_ms);
         let first = self.at(sample.began_ms + sample.ttft_ms);
         let end = self.at(sample.began_ms + sample.e2el_ms);
-        let chunks = sample.itl_ms.len() + 1;
+        let chunks = sample.chunks();
         let id = number.to_string();
         json!({
             "type_": "generative_request_stats",

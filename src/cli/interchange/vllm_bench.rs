@@ -2,7 +2,10 @@
 
 use super::levels::levels;
 use crate::{
-    domain::{measure::Sample, validation::sweep::Concurrency},
+    domain::{
+        measure::Sample,
+        validation::sweep::{Concurrency, arrivals::OpenLoop},
+    },
     flow::inspect::evidence::GenerationEvidence,
 };
 use serde_json::{Map, Value, json};
@@ -10,17 +13,39 @@ use serde_json::{Map, Value, json};
 /// The percentiles that are written.
 const PERCENTILES: [u32; 3] = [50, 90, 99];
 
-/// A JSON document a line for each number of streams, fewest first: the output of `vllm bench serve
-/// --append-result` over as many runs with `--max-concurrency`. Empty where nothing was measured.
+/// A JSON document a line for each number of streams, fewest first, and for the rate that requests came at: the output of
+/// `vllm bench serve --append-result` over as many runs with `--max-concurrency`, and one with `--request-rate`. Empty where nothing was measured.
 pub(crate) fn vllm_bench(account: &GenerationEvidence) -> String {
-    let lines: Vec<String> = levels(account).iter().map(|level| run(account, level).to_string()).collect();
+    let lines: Vec<String> = runs(account).iter().map(Value::to_string).collect();
     lines.join("\n") + "\n"
 }
 
 /// All documents as one array: the `summary.json` that `vllm bench sweep plot` looks for below a folder.
 pub(crate) fn vllm_sweep(account: &GenerationEvidence) -> String {
-    let runs: Vec<Value> = levels(account).iter().map(|level| run(account, level)).collect();
-    json!(runs).to_string() + "\n"
+    json!(runs(account)).to_string() + "\n"
+}
+
+/// The levels, and the run at a rate of its own if there was one.
+fn runs(account: &GenerationEvidence) -> Vec<Value> {
+    let arrivals = account.report.as_ref().and_then(|report| report.arrivals.as_ref());
+    let levels = levels(account);
+    levels
+        .iter()
+        .map(|level| run(account, level))
+        .chain(arrivals.and_then(|seen| at_rate(account, seen)))
+        .collect()
+}
+
+/// A run with `--request-rate`. Nothing where no request was answered.
+fn at_rate(account: &GenerationEvidence, seen: &OpenLoop) -> Option<Value> {
+    let level = Concurrency::of(seen.max_concurrent_requests, seen.samples.clone())?;
+    let mut run = run(account, &level);
+    run["num_prompts"] = json!(seen.completed + seen.failed);
+    run["failed"] = json!(seen.failed);
+    run["request_rate"] = json!(seen.request_rate);
+    run["request_goodput"] = json!(seen.request_goodput);
+    run["max_concurrency"] = Value::Null;
+    Some(run)
 }
 
 fn run(account: &GenerationEvidence, level: &Concurrency) -> Value {

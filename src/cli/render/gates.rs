@@ -84,7 +84,20 @@ pub(crate) fn gates(account: &GenerationEvidence) -> Vec<Gate> {
             .as_ref()
             .map(|beside| divergence(&beside.named, beside.divergence.as_ref(), beside.limit)),
     );
+    let least = gates.arrivals.as_ref().and_then(|wanted| wanted.min_goodput);
+    all.extend(least.map(|least| goodput(report, least)));
     all
+}
+
+fn goodput(report: &Report, least: f64) -> Gate {
+    let seen = report.arrivals.as_ref();
+    Gate {
+        name: "good answers at a rate, share".to_owned(),
+        wanted: format!("≥ {least:.2}"),
+        measured: seen.map_or_else(unmeasured, |seen| within(seen.good, Some(seen.good_bounds))),
+        margin: seen.map_or_else(String::new, |seen| percent(seen.good / least)),
+        state: seen.map_or(GateState::NotJudged, |seen| seen.against(least).into()),
+    }
 }
 
 fn known_answers(report: &Report, least: f64) -> Gate {

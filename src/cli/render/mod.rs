@@ -1,6 +1,7 @@
 //! Text for people, rendered from the JSON documents.
 
 mod charts;
+pub(super) mod further;
 pub(super) mod gates;
 pub(super) mod page;
 pub(super) mod plan;
@@ -149,6 +150,9 @@ pub(crate) fn report(report: &Report) -> String {
     }
     if let Some(sweep) = &report.sweep {
         out.push_str(&self::sweep(sweep));
+    }
+    for (name, text) in further::further(report) {
+        row(&mut out, &name, &text);
     }
     if let Some(comparison) = &report.comparison {
         let text = format!(

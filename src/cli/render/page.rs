@@ -2,6 +2,7 @@
 
 use super::{
     charts::{self, BAR, INK, OTHER},
+    further::further,
     gates::{self, Beside, Gate, GateState},
 };
 use crate::{
@@ -49,7 +50,7 @@ pub(crate) fn html(account: &GenerationEvidence) -> String {
                 @if account.report.is_some() { (gates(account)) }
                 (findings(account))
                 (plan_and_actual(account))
-                @if let Some(report) = &account.report { (speed(account, report)) (sweep(account, report)) (quality(report)) }
+                @if let Some(report) = &account.report { (speed(account, report)) (sweep(account, report)) (beyond(report)) (quality(report)) }
                 (timeline(account))
                 @if let Some(report) = &account.report { (checks(report)) }
             }
@@ -288,6 +289,19 @@ fn sweep(account: &GenerationEvidence, report: &Report) -> Markup {
             }
             @if let Some((name, _)) = rows.get(1) { p.soft { "The curves of " (name) " are those of its own validation." } }
             @if !swept.left_out.is_empty() { p.soft { "Not measured: " (swept.left_out.join("; ")) "." } }
+        }
+    }
+}
+
+/// The measurements beyond the usual.
+fn beyond(report: &Report) -> Markup {
+    let lines = further(report);
+    html! {
+        @if !lines.is_empty() {
+            section {
+                h2 { "Further measurements" }
+                div.wide { table { @for (name, text) in &lines { tr { th { (name) } td { (text) } } } } }
+            }
         }
     }
 }

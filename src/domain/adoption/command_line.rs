@@ -9,7 +9,7 @@ use crate::domain::{
     problem::{Kind, Problem},
     profile::{Listen, kept_argument},
     size::ByteSize,
-    vllm::{flags, serve::Serve, version::Version},
+    vllm::{flags, numbers, serve::Serve, version::Version},
 };
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,8 @@ const PORT: u16 = 8000;
 /// The module that `vllm serve` replaced.
 const OLD_MODULE: &str = "vllm.entrypoints.openai.api_server";
 
-/// Flags that name a revision of a repository. The store holds the files of that one revision.
-const REVISIONS: [&str; 3] = ["--revision", "--tokenizer-revision", "--code-revision"];
+/// Flags that say where the model's files come from. The store holds those files.
+const SOURCES: [&str; 4] = ["--revision", "--tokenizer-revision", "--code-revision", "--download-dir"];
 /// Flags that a profile has keys for.
 const KEYS: [&str; 11] = [
     "--model",
@@ -115,6 +115,11 @@ impl Flag {
         let joined = self.words.first().and_then(|first| first.split_once('=')).map(|(_, value)| value);
         joined.into_iter().chain(self.words.iter().skip(1).map(String::as_str)).collect()
     }
+
+    /// Whether it takes no further value.
+    fn is_full(&self) -> bool {
+        flags::is_switch(&self.name) || takes_one(&self.name) && self.values().len() == 1
+    }
 }
 
 impl CommandLine {
@@ -136,15 +141,17 @@ impl CommandLine {
             }
             match flags.last_mut() {
                 None if model.is_none() => model = Some(word.clone()),
-                // A flag that takes one value, and was given two: the second is the model.
-                Some(flag) if takes_one(&flag.name) && flag.values().len() == 1 && model.is_none() => {
+                // A flag that has all its values: what follows is the model.
+                Some(flag) if model.is_none() && is_serve(command) && flag.is_full() => {
                     model = Some(word.clone());
                 }
                 Some(flag) => flag.words.push(word.clone()),
                 None => return Err(unclear(word)),
             }
         }
-        let named = flags.iter().rfind(|flag| flag.name == "--model");
+        let mut named = flags.iter().filter(|flag| flag.name == "--model");
+        // `vllm serve` takes the first one for the word that it expects.
+        let named = if is_serve(command) { named.next() } else { named.next_back() };
         let named = named.and_then(|flag| flag.values().first().map(|&value| value.to_owned()));
         let model = model.or(named).ok_or_else(|| {
             Problem::new(Kind::Refused, "the command line does not say which model it serves")
@@ -172,10 +179,11 @@ impl CommandLine {
         let folder = folder.display().to_string();
         let mut argv = vec![program.display().to_string()];
         argv.extend(self.command.iter().skip(1).cloned());
-        match self.command.last().map(String::as_str) {
+        if is_serve(&self.command) {
             // The model comes first: flags that take a list would swallow it.
-            Some("serve") => argv.push(folder.clone()),
-            _ => argv.extend(["--model".to_owned(), folder.clone()]),
+            argv.push(folder.clone());
+        } else {
+            argv.extend(["--model".to_owned(), folder.clone()]);
         }
         if self.value("--served-model-name").is_none() {
             argv.extend(["--served-model-name".to_owned(), served_name.to_owned()]);
@@ -183,7 +191,7 @@ impl CommandLine {
         for flag in &self.flags {
             match flag.name.as_str() {
                 "--model" | "--hf-token" => {}
-                name if REVISIONS.contains(&name) => {}
+                name if SOURCES.contains(&name) => {}
                 "--tokenizer" | "--hf-config-path" if flag.values() == [self.model.as_str()] => {
                     argv.extend([flag.name.clone(), folder.clone()]);
                 }
@@ -323,8 +331,7 @@ impl CommandLine {
     /// said.
     fn others(&self, notes: &mut Vec<String>) -> Vec<String> {
         let known = |name: &str| {
-            [&KEYS[..], &REVISIONS, &OFFLOAD].iter().any(|names| names.contains(&name))
-                || name == "--hf-token"
+            [&KEYS[..], &SOURCES, &OFFLOAD].iter().any(|names| names.contains(&name)) || name == "--hf-token"
         };
         let others = self.flags.iter().filter(|flag| !known(&flag.name));
         let (taken, not): (Vec<_>, Vec<_>) = others
@@ -378,24 +385,18 @@ fn split(argv: &[String]) -> Option<(&[String], &[String])> {
     Some(argv.split_at(at + 1))
 }
 
-/// Flags that are known to take exactly one value.
-fn takes_one(name: &str) -> bool {
-    KEYS.contains(&name) && name != "--served-model-name" || REVISIONS.contains(&name)
+fn is_serve(command: &[String]) -> bool {
+    command.last().is_some_and(|word| word == "serve")
 }
 
-/// Reads a number of tokens. vLLM takes `32k` for 32,000 and `32K` for 32,768.
+/// Flags that are known to take exactly one value.
+fn takes_one(name: &str) -> bool {
+    KEYS.contains(&name) && name != "--served-model-name" || SOURCES.contains(&name)
+}
+
+/// Reads a number of tokens, such as `32k`.
 fn tokens(text: &str) -> Option<u32> {
-    let unit = |suffix: char| match suffix {
-        'k' => Some(1000),
-        'K' => Some(1024),
-        'm' => Some(1_000_000),
-        'M' => Some(1024 * 1024),
-        _ => None,
-    };
-    match text.strip_suffix(|suffix| unit(suffix).is_some()).zip(text.chars().last().and_then(unit)) {
-        Some((number, unit)) => number.parse::<u32>().ok()?.checked_mul(unit),
-        None => text.parse().ok(),
-    }
+    numbers::number(text)?.try_into().ok()
 }
 
 fn not_a_number(name: &str, text: &str) -> Problem {

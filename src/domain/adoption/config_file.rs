@@ -1,43 +1,59 @@
 //! The file of `vllm serve --config FILE`, as the words that vLLM makes of it.
 
-use crate::domain::problem::{Kind, Problem};
+use crate::domain::{
+    problem::{Kind, Problem},
+    vllm::{flags::has_negation, version::Version},
+};
 use serde_json::Value;
 
 const CONFIG: &str = "--config";
+const MODEL: &str = "--model";
 const HELP: &str = "start it with its flags on the command line, and adopt it then";
 
-/// The file that these words name, if they name one.
+/// The first version that puts a switch off for `false`. Before it the key counted for nothing.
+const FALSE_COUNTS: Version = Version::new(0, 28, 0);
+
+/// The file that these words name, if they name one. vLLM takes `--config=FILE` and does not read it.
 pub fn named(argv: &[String]) -> Option<&str> {
-    let at = argv.iter().position(|word| word == CONFIG || word.starts_with("--config="))?;
-    argv[at].split_once('=').map(|(_, file)| file).or_else(|| argv.get(at + 1).map(String::as_str))
+    let at = argv.iter().position(|word| word == CONFIG)?;
+    argv.get(at + 1).map(String::as_str)
 }
 
 /// The command line with the words of the file in place of its name: before all other flags, so that what
-/// stands on the command line counts, as for vLLM.
+/// stands on the command line counts, as for vLLM of this `version`.
 ///
 /// # Errors
 /// [`Kind::Refused`] for what is no flat list of keys and values.
-pub fn expanded(argv: &[String], text: &str) -> Result<Vec<String>, Problem> {
+pub fn expanded(argv: &[String], text: &str, version: Option<Version>) -> Result<Vec<String>, Problem> {
     let mut words: Vec<String> = Vec::new();
     let mut skip = false;
     for word in argv {
         match word.as_str() {
             _ if std::mem::take(&mut skip) => {}
             CONFIG => skip = true,
-            word if word.starts_with("--config=") => {}
             word => words.push(word.to_owned()),
         }
     }
     // After `serve`, or the old module, and after the model where it stands first.
     let start = super::command_line::arguments_at(&words).unwrap_or(words.len());
-    let start = start + usize::from(words.get(start).is_some_and(|word| !word.starts_with('-')));
-    let more = flags(text)?;
+    let first = words.get(start).is_some_and(|word| !word.starts_with('-'));
+    let names = |word: &String| word == MODEL || word.starts_with("--model=");
+    let model = if first || words.iter().any(names) { Model::OnTheCommandLine } else { Model::InTheFile };
+    let start = start + usize::from(first);
+    let more = flags(text, version, model)?;
     words.splice(start..start, more);
     Ok(words)
 }
 
+/// Where a model is named that counts before the file's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Model {
+    OnTheCommandLine,
+    InTheFile,
+}
+
 /// The words of the file: `true` is the flag alone, `false` its negation, a list several values, an object JSON.
-fn flags(text: &str) -> Result<Vec<String>, Problem> {
+fn flags(text: &str, version: Option<Version>, model: Model) -> Result<Vec<String>, Problem> {
     let unusable = |why: String| {
         Problem::new(Kind::Refused, "the file that `--config` names cannot be read").because(why).help(HELP)
     };
@@ -49,16 +65,20 @@ fn flags(text: &str) -> Result<Vec<String>, Problem> {
     };
     let mut words = Vec::new();
     for (key, value) in keys {
-        let key = key.replace('_', "-");
+        let flag = format!("--{}", key.replace('_', "-"));
         match value {
             Value::Null => {}
-            Value::Bool(true) => words.push(format!("--{key}")),
-            Value::Bool(false) => words.push(format!("--no-{key}")),
+            _ if flag == MODEL && model == Model::OnTheCommandLine => {}
+            Value::Bool(true) => words.push(flag),
+            Value::Bool(false) if version.is_some_and(|version| version < FALSE_COUNTS) => {}
+            Value::Bool(false) if !has_negation(&flag) => {}
+            Value::Bool(false) => words.push(flag.replacen("--", "--no-", 1)),
+            Value::Array(values) if values.is_empty() => {}
             Value::Array(values) => {
-                words.push(format!("--{key}"));
+                words.push(flag);
                 words.extend(values.into_iter().map(word));
             }
-            value => words.extend([format!("--{key}"), word(value)]),
+            value => words.extend([flag, word(value)]),
         }
     }
     Ok(words)

@@ -8,6 +8,7 @@ pub mod files;
 pub mod places;
 mod profile;
 pub mod program;
+pub mod standing;
 pub mod unit_file;
 
 pub use command_line::{CommandLine, Reading, serves};

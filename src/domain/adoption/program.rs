@@ -1,4 +1,4 @@
-//! Which of a unit's processes is the server, and which only leads to one in a container.
+//! Which of a unit's processes is the server, which only leads to one in a container, and which do other work.
 
 use super::environment::Seen;
 use std::path::Path;
@@ -36,6 +36,41 @@ pub fn container_engine(seen: &Seen) -> Option<&'static str> {
     CONTAINERS.into_iter().find(|engine| names.iter().any(|name| name == engine))
 }
 
+/// Folders of uv's cache with environments: they go with the server, or once somebody cleans up.
+const PASSING: [&str; 3] = ["archive-v0", "builds-v0", "environments-v2"];
+
+/// Whether this interpreter lies in an environment that `uvx` or `uv run --with` made for one run.
+pub fn is_passing(python: &Path) -> bool {
+    python.components().any(|part| PASSING.iter().any(|folder| part.as_os_str() == *folder))
+}
+
+/// Programs that start what many people ask them for. Their unit is not that of one server.
+const DAEMONS: [&str; 14] = [
+    "cron",
+    "crond",
+    "anacron",
+    "fcron",
+    "atd",
+    "sshd",
+    "sshd-session",
+    "supervisord",
+    "circusd",
+    "monit",
+    "runsvdir",
+    "s6-svscan",
+    "slurmd",
+    "slurmstepd",
+];
+
+/// The name of the daemon that this process is, if it is one that starts what many people ask it for.
+pub fn daemon(seen: &Seen) -> Option<&'static str> {
+    // Those in Python are the script that the interpreter runs. `sshd: somebody@pts/0` is a title.
+    let words = seen.argv.iter().take(2).filter_map(|word| word.split(": ").next()).map(Path::new);
+    let names = words.chain([seen.executable.as_path()]).filter_map(Path::file_name);
+    let names: Vec<_> = names.map(|name| name.to_string_lossy().to_lowercase()).collect();
+    DAEMONS.into_iter().find(|known| names.iter().any(|name| name == known))
+}
+
 /// The program of the embedded engine, which rehearsals and tests run.
 const EMBEDDED: &str = "awqdeploy";
 
@@ -59,6 +94,21 @@ pub struct Member<'a> {
     pub seen: &'a Seen,
 }
 
+/// Those among processes that neither led to this one nor came of it: other work, which ends with their unit.
+pub fn beside<'a>(members: &[Member<'a>], server: i32) -> Vec<Member<'a>> {
+    let above: Vec<i32> = ancestry(members, server).collect();
+    let apart = |one: &&Member<'_>| {
+        one.pid != server && !above.contains(&one.pid) && !ancestry(members, one.pid).any(|pid| pid == server)
+    };
+    members.iter().filter(apart).copied().collect()
+}
+
+/// The ancestors of a process among these, nearest first.
+pub(crate) fn ancestry(members: &[Member<'_>], pid: i32) -> impl Iterator<Item = i32> {
+    let parent_of = move |pid: i32| members.iter().find(|one| one.pid == pid).map(|one| one.parent);
+    std::iter::successors(parent_of(pid), move |pid| parent_of(*pid)).take(members.len())
+}
+
 /// The servers among processes: Python with the words of one. Of a server and what started it with the words of one, such
 /// as a launcher, the server; of its own copies the first.
 pub fn servers<'a>(members: &[Member<'a>]) -> Vec<Member<'a>> {
@@ -71,10 +121,9 @@ pub fn servers<'a>(members: &[Member<'a>]) -> Vec<Member<'a>> {
     if all.iter().any(|one| !executes(one.seen, EMBEDDED)) {
         all.retain(|one| !executes(one.seen, EMBEDDED));
     }
-    let parent_of = |pid: i32| members.iter().find(|one| one.pid == pid).map(|one| one.parent);
-    let above = |pid: i32| std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(members.len());
     let launches = |one: &Member<'_>| {
-        all.iter().any(|other| other.seen.argv != one.seen.argv && above(other.pid).any(|pid| pid == one.pid))
+        let comes_of_it = |other: &Member<'_>| ancestry(members, other.pid).any(|pid| pid == one.pid);
+        all.iter().any(|other| other.seen.argv != one.seen.argv && comes_of_it(other))
     };
     let mut found: Vec<Member<'a>> = Vec::new();
     for one in all.iter().filter(|one| !launches(one)) {

@@ -1,5 +1,7 @@
 //! Reads a unit that somebody wrote: all beside its command, and which of it ours will not have.
 
+use std::path::Path;
+
 /// Directives that ours has in its own way, or that only said how the old one was started.
 const OURS: [&str; 28] = [
     "Description",
@@ -53,8 +55,11 @@ pub fn left_out<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     names
 }
 
-/// Why a unit of this name cannot be followed by one of ours, and what helps, where that is so.
-pub fn not_followed(name: &str, kind: &str) -> Option<(String, String)> {
+/// The folder of the units that `systemd-run` makes.
+const TRANSIENT: &str = "systemd/transient";
+
+/// Why a unit of this name, type and file cannot be followed by one of ours, and what helps, where that is so.
+pub fn not_followed(name: &str, kind: &str, file: &Path) -> Option<(String, String)> {
     let stem = name.trim_end_matches(".service");
     if let Some((template, instance)) = stem.split_once('@') {
         return Some((
@@ -65,6 +70,12 @@ pub fn not_followed(name: &str, kind: &str) -> Option<(String, String)> {
                 "write `{template}-{instance}.service` with what the template says for `{instance}`, start it in its \
                  place, and adopt that"
             ),
+        ));
+    }
+    if file.parent().is_some_and(|folder| folder.ends_with(TRANSIENT)) {
+        return Some((
+            format!("`{name}` was made by `systemd-run`: it is gone once it stops"),
+            "write a unit file for the server, start it from that, and adopt it then".to_owned(),
         ));
     }
     (kind == "oneshot").then(|| {

@@ -4,6 +4,7 @@
 //! Responses name only the fields that are needed; other fields are ignored. The recorded answers of a real
 //! vLLM 0.32.0 that the tests replay are in `tests/fixtures/vllm-api`.
 
+use crate::domain::measure::speculation::Speculation;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{fmt, time::Duration};
@@ -370,6 +371,15 @@ impl Load {
             requests: sum("vllm:num_requests_running")? + sum("vllm:num_requests_waiting")?,
         })
     }
+}
+
+/// The guesses of an engine since it started. Nothing where it does not speculate.
+pub(crate) fn speculation(metrics: &str) -> Option<Speculation> {
+    Some(Speculation {
+        drafts: metric(metrics, "vllm:spec_decode_num_drafts_total")?,
+        draft_tokens: metric(metrics, "vllm:spec_decode_num_draft_tokens_total")?,
+        accepted_tokens: metric(metrics, "vllm:spec_decode_num_accepted_tokens_total")?,
+    })
 }
 
 /// The sum of all values of a metric in Prometheus' text format. Nothing where it has none.

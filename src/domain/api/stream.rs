@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The data of the event that ends every stream, also one that failed half-way.
 const DONE: &str = "[DONE]";
 
+/// The mark after a model's thoughts, where no reasoning parser takes them out.
+const END_OF_THOUGHT: &str = "</think>";
+
 /// A whole streamed answer and when its parts came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streamed {
@@ -16,6 +19,10 @@ pub struct Streamed {
     /// When each chunk with a choice came, counted from sending the request. Never empty. The usage chunk is
     /// left out, and a first one that only says who speaks.
     pub chunks: Vec<Duration>,
+    /// The tokens of each of these chunks. Empty where each has one, or the server does not count them.
+    pub chunk_tokens: Vec<u32>,
+    /// When the first text of the answer came, where the model thought aloud before.
+    pub first_answer: Option<Duration>,
 }
 
 impl From<Streamed> for Answer {
@@ -28,23 +35,39 @@ impl Streamed {
     /// The times of the answer, with tokens from `usage`.
     pub fn sample(&self) -> Sample {
         let Usage { prompt_tokens, completion_tokens, .. } = self.answer.usage;
-        Sample { prompt_tokens, ..sample(self.chunks.iter().copied(), completion_tokens) }
+        Sample {
+            prompt_tokens,
+            chunk_tokens: self.chunk_tokens.clone(),
+            first_answer_ms: self.first_answer.map(millis),
+            ..sample(self.chunks.iter().copied(), completion_tokens)
+        }
     }
+}
+
+/// Rounded to microseconds: the rest is noise, and people read the evidence.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// The tokens of each chunk, by the count so far at each. Empty where each has one, or one does not tell.
+fn by_chunk(chunks: &[Arrival]) -> Vec<u32> {
+    let mut before = 0;
+    let counted = chunks.iter().map(|chunk| {
+        let count = chunk.tokens?;
+        Some(count.saturating_sub(std::mem::replace(&mut before, count)))
+    });
+    let counted: Vec<u32> = counted.collect::<Option<_>>().unwrap_or_default();
+    if counted.iter().all(|tokens| *tokens == 1) { Vec::new() } else { counted }
 }
 
 fn sample(chunks: impl Iterator<Item = Duration>, tokens: u32) -> Sample {
     let chunks: Vec<Duration> = chunks.collect();
-    // Rounded to microseconds: the rest is noise, and people read the evidence.
-    let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
     Sample {
-        began_ms: 0.0,
-        prompt_tokens: 0,
-        ttft_ms: chunks.first().copied().map_or(0.0, ms),
-        e2el_ms: chunks.last().copied().map_or(0.0, ms),
+        ttft_ms: chunks.first().copied().map_or(0.0, millis),
+        e2el_ms: chunks.last().copied().map_or(0.0, millis),
         tokens,
-        itl_ms: chunks.windows(2).map(|pair| ms(pair[1].saturating_sub(pair[0]))).collect(),
-        stalled_ms: 0.0,
-        others: None,
+        itl_ms: chunks.windows(2).map(|pair| millis(pair[1].saturating_sub(pair[0]))).collect(),
+        ..Sample::default()
     }
 }
 
@@ -59,6 +82,8 @@ pub(crate) struct Transcript {
     usage: Option<Usage>,
     /// Whether a chunk with a choice has come.
     began: bool,
+    /// When the first text after its thoughts came.
+    first_answer: Option<Duration>,
     chunks: Vec<Arrival>,
     done: bool,
 }
@@ -141,8 +166,20 @@ impl Transcript {
         }
         self.chunks.push(arrival);
         self.text.push_str(text.as_deref().unwrap_or_default());
+        if self.first_answer.is_none() && self.answers() {
+            self.first_answer = Some(at);
+        }
         self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
         Ok(())
+    }
+
+    /// Whether it says something after it thought aloud: beside a reasoning parser's field, or behind the mark in the text
+    /// where there is no parser.
+    fn answers(&self) -> bool {
+        if let Some((_, answer)) = self.text.split_once(END_OF_THOUGHT) {
+            return !answer.trim().is_empty();
+        }
+        !self.thought.is_empty() && !self.text.trim().is_empty()
     }
 
     /// When the chunks of text came, so far.
@@ -180,6 +217,8 @@ impl Transcript {
                 finish_reason,
                 usage,
             },
+            chunk_tokens: by_chunk(&self.chunks),
+            first_answer: self.first_answer,
             chunks: self.chunks.iter().map(|chunk| chunk.at).collect(),
         })
     }

@@ -170,7 +170,9 @@ pub(crate) fn quantization(config: &Object, beside: &BTreeMap<String, String>) -
         .map(|text| (text, None))
         .or_else(|| file(MODELOPT))
         .or_else(|| OLD.iter().find_map(|name| file(name)))?;
-    Some(Named { object: Object::parse(&text).ok()?, text: plain(&text).into_owned(), file })
+    // An empty one says nothing, to vLLM too.
+    let object = Object::parse(&text).ok().filter(|object| !object.0.is_empty())?;
+    Some(Named { object, text: plain(&text).into_owned(), file })
 }
 
 /// The JSON without what only Python reads: `NaN`, `Infinity`, and numbers too large for a float become

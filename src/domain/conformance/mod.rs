@@ -38,7 +38,10 @@ impl Known {
     pub(crate) fn learn(&mut self, probe: &Probe, exchange: &Exchange) {
         let Some(first) = probe.rules.first() else { return };
         match first.name {
-            "chat-stream" | "completion-stream" => self.texts.extend(streams::text(exchange)),
+            name @ ("chat-stream" | "completion-stream") => {
+                self.thinks |= name == "chat-stream" && streams::thinks(exchange);
+                self.texts.extend(streams::text(exchange));
+            }
             "tokenize" => {
                 self.tokens = exchange
                     .json()

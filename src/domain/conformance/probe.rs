@@ -120,6 +120,8 @@ pub(crate) struct Known {
     pub(crate) prompt_tokens: Option<u64>,
     /// The tokens of [`PROMPT`], by its own tokenizer.
     pub(crate) tokens: Option<Vec<u64>>,
+    /// Whether it thinks aloud before it answers in a chat.
+    pub(crate) thinks: bool,
     /// The texts that it generated freely: the first answer of each kind.
     pub(crate) texts: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The rules for answers as server-sent events.
 
 use super::{
-    answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant},
+    answers::{CHAT, COMPLETIONS, TOKENS, adds_up, chat, completion, identity, is_assistant, thought},
     probe::{Ask, Exchange, Known, Need, Probe, Rule, Violation, wrong},
 };
 use crate::domain::api::{
@@ -55,6 +55,16 @@ fn streamed(mut body: Value) -> Value {
 /// The text of the stream, if it is whole.
 pub(super) fn text(seen: &Exchange) -> Option<String> {
     read(seen).ok().map(|streamed| streamed.answer.text)
+}
+
+/// Whether the stream begins with thoughts: in a field of their own, or marked in the text.
+pub(super) fn thinks(seen: &Exchange) -> bool {
+    let marked = text(seen).is_some_and(|text| text.trim_start().starts_with("<think>"));
+    marked
+        || chunks(seen)
+            .unwrap_or_default()
+            .iter()
+            .any(|chunk| thought(&chunk["choices"][0]["delta"]).is_some_and(|thought| !thought.is_empty()))
 }
 
 fn data(seen: &Exchange) -> Result<Vec<String>, ApiError> {

@@ -84,7 +84,7 @@ pub(super) const BEFORE: &[Rule] = &[
         "offload-broken-in-version",
         "weights must be offloaded, and this vLLM cannot do it for a hybrid model",
         "pin `runtime.vllm` to 0.20 to 0.32",
-        "vLLM issue 26206; PR 36461; 0.33.0 read in its source, not run",
+        "vLLM issue 26206; PR 36461; 0.33.0 on an H200 (docs/benchmarks.md)",
     ]),
     fatal([
         "P07",

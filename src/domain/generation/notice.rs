@@ -5,6 +5,7 @@
 use crate::domain::{
     activation::machine::{Activation, End},
     planning::plan::Plan,
+    spelling::visible,
     store::layout::Scope,
 };
 
@@ -96,6 +97,8 @@ impl Notice {
         for (name, value) in
             own.into_iter().chain(self.fields.iter().map(|(name, value)| (*name, value.as_str())))
         {
+            // A reason may quote a server, and `journalctl` shows no text with escape sequences in it.
+            let value = visible(value);
             bytes.extend_from_slice(name.as_bytes());
             if value.contains('\n') {
                 bytes.push(b'\n');

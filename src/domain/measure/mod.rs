@@ -1,12 +1,17 @@
 //! Measurements of a server: samples and their statistics.
 
+pub mod chunks;
+pub mod conditions;
 pub mod prompts;
 pub mod run;
+pub mod speculation;
 pub mod stats;
 
+use conditions::GpuConditions;
 use prompts::PromptSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use speculation::Speculation;
 use std::time::Duration;
 
 /// A chunk of text as it came.
@@ -47,6 +52,18 @@ pub struct Throughput {
     /// How much starts of the same server differ on this host: the standard deviation of the logarithm of the rate.
     #[serde(default = "usual_start_spread")]
     pub start_spread: f64,
+    /// Tokens of a chunk of text, on average: more than 1 where a server speculates or gathers. Absent in reports of before.
+    #[serde(default)]
+    pub tokens_per_chunk: Option<f64>,
+    /// Time between two tokens, milliseconds, where those of a chunk share the time before it. Absent in reports of before.
+    #[serde(default)]
+    pub itl_per_token_ms: Option<Interval>,
+    /// The server's guesses meanwhile. Absent where it does not speculate, or does not tell.
+    #[serde(default)]
+    pub speculation: Option<Speculation>,
+    /// The state of this host's GPUs meanwhile. Empty where there is no NVML, or the server is on another host.
+    #[serde(default)]
+    pub gpus: Vec<GpuConditions>,
     /// Each measured request, in order.
     #[serde(default)]
     pub samples: Vec<Sample>,
@@ -70,6 +87,12 @@ pub struct Sample {
     /// The time before each chunk of text after the first, milliseconds.
     #[serde(default)]
     pub itl_ms: Vec<f64>,
+    /// The tokens of each chunk, the first included. Empty where each has one, or the server does not count them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunk_tokens: Vec<u32>,
+    /// From sending to the first token of the answer, where the model thought aloud before, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer_ms: Option<f64>,
     /// The longest that this client itself was kept from running meanwhile, milliseconds: so much later than it came a
     /// chunk may have been stamped.
     #[serde(default)]

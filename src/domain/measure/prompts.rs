@@ -49,7 +49,16 @@ impl PromptSource {
         text.truncate(text.trim_end().len());
         text
     }
+
+    /// A number above 0 and up to 1, the same for the same name.
+    pub fn uniform(self, name: &str) -> f64 {
+        let mut chance = Chance::of(self.seed, name);
+        (chance.below(UNIFORM_STEPS) as f64 + 1.0) / UNIFORM_STEPS as f64
+    }
 }
+
+/// How fine numbers are that are drawn.
+const UNIFORM_STEPS: usize = 1 << 31;
 
 /// Numbers that are the same for the same seed and name: `SplitMix64` (Steele, Lea and Flood 2014).
 struct Chance(u64);

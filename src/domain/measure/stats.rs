@@ -152,6 +152,10 @@ impl Throughput {
                 made_anew: 0,
                 start_spread: USUAL_START_SPREAD,
                 prompts: None,
+                tokens_per_chunk: Sample::tokens_per_chunk(samples),
+                itl_per_token_ms: Interval::of_gaps_per_token(samples),
+                speculation: None,
+                gpus: Vec::new(),
                 samples: samples.to_vec(),
             }
             .among_starts(USUAL_START_SPREAD),

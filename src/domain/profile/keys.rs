@@ -150,6 +150,33 @@ pub static KEYS: &[Key] = &[
         "concurrency = [1, 2, 4, 8]",
     ),
     Key::optional("validation.sweep.time", "a duration with its unit, from 1s to 1h", r#"time = "1min""#),
+    Key::optional(
+        "validation.arrivals",
+        "a table that says at which rate requests come, in a run of its own",
+        "[validation.arrivals]",
+    ),
+    Key::required("validation.arrivals.rate", "requests a second above 0 and at most 1000", "rate = 0.5"),
+    Key::optional("validation.arrivals.time", "a duration with its unit, from 1s to 1h", r#"time = "2min""#),
+    Key::optional(
+        "validation.arrivals.max-ttft-ms",
+        "milliseconds above 0 and at most 3600000",
+        "max-ttft-ms = 2000.0",
+    ),
+    Key::optional(
+        "validation.arrivals.max-tpot-ms",
+        "milliseconds above 0 and at most 3600000",
+        "max-tpot-ms = 100.0",
+    ),
+    Key::optional(
+        "validation.arrivals.max-e2el-ms",
+        "milliseconds above 0 and at most 3600000",
+        "max-e2el-ms = 20000.0",
+    ),
+    Key::optional(
+        "validation.arrivals.min-goodput",
+        "a share from 0 to 1 that so many requests can show",
+        "min-goodput = 0.8",
+    ),
     Key::optional("tolerances", "a table that says how far the engine may be from its plan", "[tolerances]"),
     Key::optional("tolerances.weights", "a share from 0 to 1", "weights = 0.02"),
     Key::optional("tolerances.offload", "a share from 0 to 1", "offload = 0.05"),
@@ -159,4 +186,5 @@ pub static KEYS: &[Key] = &[
     Key::optional("watch", "a table that says how it is watched once it serves", "[watch]"),
     Key::optional("watch.minutes", "a whole number of minutes from 0 to 1440", "minutes = 10"),
     Key::optional("watch.every", "a duration with its unit, from 1s to 1h", r#"every = "15s""#),
+    Key::optional("watch.max-ttft", "a duration with its unit, from 1s to 1h", r#"max-ttft = "30s""#),
 ];

@@ -6,6 +6,7 @@
 mod checked;
 pub mod document;
 mod extra;
+mod gates;
 mod keys;
 mod neighbours;
 mod raw;
@@ -23,8 +24,8 @@ pub use keys::KEYS;
 use secrets::Secrets;
 use std::path::{Path, PathBuf};
 pub use values::{
-    Baseline, Device, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python, QualityLimits,
-    Runtime, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
+    Arrivals, Baseline, Device, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python,
+    QualityLimits, Runtime, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
 };
 
 impl Profile {
@@ -143,7 +144,7 @@ impl Profile {
     /// # Errors
     /// [`Kind::Usage`](super::problem::Kind::Usage) for a demand that a profile's file could not have either.
     pub fn with_gates(self, gates: Gates) -> Result<Self, Problem> {
-        review::gates(&self, &gates)?;
+        gates::check(&self, &gates)?;
         Ok(Self { gates, ..self })
     }
 }

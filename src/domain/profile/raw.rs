@@ -129,6 +129,18 @@ pub(super) struct RawValidation {
     pub(super) quality: Option<RawQuality>,
     #[serde(default)]
     pub(super) sweep: RawSweep,
+    pub(super) arrivals: Option<RawArrivals>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct RawArrivals {
+    pub(super) rate: Spanned<f64>,
+    pub(super) time: Option<Spanned<String>>,
+    pub(super) max_ttft_ms: Option<Spanned<f64>>,
+    pub(super) max_tpot_ms: Option<Spanned<f64>>,
+    pub(super) max_e2el_ms: Option<Spanned<f64>>,
+    pub(super) min_goodput: Option<Spanned<f64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,4 +185,5 @@ pub(super) struct RawTolerances {
 pub(super) struct RawWatch {
     pub(super) minutes: Option<Spanned<i64>>,
     pub(super) every: Option<Spanned<String>>,
+    pub(super) max_ttft: Option<Spanned<String>>,
 }

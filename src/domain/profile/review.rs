@@ -4,15 +4,17 @@ use super::{
     checked::Profile,
     document::{Document, DocumentError},
     extra,
+    gates::{arrivals, longer_than_context, other_profile},
     raw::{
-        CountOrWord, RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile, RawQuality,
-        RawRuntime, RawSecrets, RawSweep, RawTimeouts, RawTolerances, RawValidation, RawVllm, RawWatch,
+        CountOrWord, RawArrivals, RawBaseline, RawLimits, RawListen, RawMemory, RawModel, RawProfile,
+        RawQuality, RawRuntime, RawSecrets, RawSweep, RawTimeouts, RawTolerances, RawValidation, RawVllm,
+        RawWatch,
     },
     rules,
     secrets::Secrets,
     values::{
-        Baseline, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python, QualityLimits, Runtime,
-        Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
+        Arrivals, Baseline, Gates, Limits, Listen, Memory, Model, Offload, Parallel, Python, QualityLimits,
+        Runtime, Sweep, Timeouts, Tolerances, VerifyAtStart, Watch,
     },
 };
 use crate::domain::{
@@ -40,15 +42,8 @@ const START: Duration = Duration::from_mins(20);
 const REQUEST: Duration = Duration::from_mins(5);
 const WATCH_MINUTES: u32 = 10;
 const WATCH_EVERY: Duration = Duration::from_secs(15);
-const MIN_TOKENS_PER_SECOND: f64 = 5.0;
-const OUTPUT_TOKENS: u32 = 128;
-const REPETITIONS: u32 = 3;
-/// The default warm-ups. The first request after a start pays for compilation.
-const WARMUPS: u32 = 1;
-/// The default lengths of prompts: short, usual and long.
-const PROMPT_TOKENS: [u32; 3] = [128, 1024, 4096];
-const CONCURRENCY: [u32; 4] = [1, 2, 4, 8];
-const SWEEP: Duration = Duration::from_mins(1);
+/// The default time of requests at a rate of their own.
+const ARRIVING: Duration = Duration::from_mins(1);
 
 /// Checks every value of the profile `name`.
 pub(super) fn profile(
@@ -253,25 +248,32 @@ impl Review<'_> {
     fn watch(&mut self, raw: RawWatch) -> Option<Watch> {
         let minutes = self.check_or(raw.minutes, WATCH_MINUTES, rules::whole(rules::WATCH_MINUTES));
         let every = self.check_or(raw.every, WATCH_EVERY, rules::duration(rules::LONGEST_PAUSE));
-        Some(Watch { minutes: minutes?, every: every? })
+        let longest = |text| rules::duration(rules::LONGEST_PAUSE)(text).map(Some);
+        let max_ttft = self.check_or(raw.max_ttft, None, longest);
+        Some(Watch { minutes: minutes?, every: every?, max_ttft: max_ttft? })
     }
 
     fn gates(&mut self, name: &str, raw: RawValidation) -> Option<Gates> {
+        let usual = Gates::default();
         let floor = self.check_or(
             raw.min_decode_tokens_per_second,
-            MIN_TOKENS_PER_SECOND,
+            usual.min_decode_tokens_per_second,
             rules::above_zero(rules::MOST_TOKENS_PER_SECOND),
         );
         let output_tokens =
-            self.check_or(raw.output_tokens, OUTPUT_TOKENS, rules::whole(rules::OUTPUT_TOKENS));
-        let repetitions = self.check_or(raw.repetitions, REPETITIONS, rules::whole(rules::REPETITIONS));
-        let warmups = self.check_or(raw.warmups, WARMUPS, rules::whole(rules::WARMUPS));
+            self.check_or(raw.output_tokens, usual.output_tokens, rules::whole(rules::OUTPUT_TOKENS));
+        let repetitions = self.check_or(raw.repetitions, usual.repetitions, rules::whole(rules::REPETITIONS));
+        let warmups = self.check_or(raw.warmups, usual.warmups, rules::whole(rules::WARMUPS));
         let baseline = match raw.baseline {
             Some(raw) => self.baseline(name, raw).map(Some),
             None => Some(None),
         };
         let quality = self.quality(raw.quality);
         let sweep = self.sweep(raw.sweep);
+        let arrivals = match raw.arrivals {
+            Some(raw) => self.arrivals(raw).map(Some),
+            None => Some(None),
+        };
         Some(Gates {
             min_decode_tokens_per_second: floor?,
             output_tokens: output_tokens?,
@@ -279,6 +281,7 @@ impl Review<'_> {
             warmups: warmups?,
             baseline: baseline?,
             sweep: sweep?,
+            arrivals: arrivals?,
             ..quality?
         })
     }
@@ -329,6 +332,32 @@ impl Review<'_> {
         Some(Sweep { prompt_tokens: prompt_tokens?, concurrency: concurrency?, time: time? })
     }
 
+    fn arrivals(&mut self, raw: RawArrivals) -> Option<Arrivals> {
+        let span = raw.min_goodput.as_ref().map(Spanned::span);
+        let ms = |ms| rules::above_zero(rules::MOST_MS)(ms).map(Some);
+        let rate = self.check(raw.rate, rules::above_zero(rules::MOST_REQUESTS_PER_SECOND));
+        let time = self.check_or(raw.time, ARRIVING, rules::duration(rules::LONGEST_SWEEP));
+        let ttft = self.check_or(raw.max_ttft_ms, None, ms);
+        let tpot = self.check_or(raw.max_tpot_ms, None, ms);
+        let e2el = self.check_or(raw.max_e2el_ms, None, ms);
+        let goodput = self.check_or(raw.min_goodput, None, |share| rules::share(share).map(Some));
+        let wanted = Arrivals {
+            rate: rate?,
+            time: time?,
+            max_ttft_ms: ttft?,
+            max_tpot_ms: tpot?,
+            max_e2el_ms: e2el?,
+            min_goodput: goodput?,
+        };
+        match (arrivals(&wanted), span) {
+            (Err(fault), Some(span)) => {
+                self.problems.push(self.document.fault(span, fault));
+                None
+            }
+            _ => Some(wanted),
+        }
+    }
+
     fn baseline(&mut self, name: &str, raw: RawBaseline) -> Option<Baseline> {
         let others = self.others;
         let profile = self.check(raw.profile, |text| known(other_profile(name, text)?, others));
@@ -365,15 +394,6 @@ fn add<C: Extend<T>, T>(collected: Option<C>, next: Option<T>) -> Option<C> {
     Some(collected)
 }
 
-/// Checks the name of a profile other than `name`.
-pub(super) fn other_profile(name: &str, text: String) -> Result<String, DocumentError> {
-    if text == name {
-        return Err(DocumentError::new("this is the profile itself")
-            .help("name the profile that is served today, or leave out the table"));
-    }
-    rules::name(text)
-}
-
 /// A name that is among those that there are: a comparison with nothing would never fail.
 fn known(name: String, others: Option<&[String]>) -> Result<String, DocumentError> {
     let Some(others) = others.filter(|others| !others.contains(&name)) else { return Ok(name) };
@@ -389,88 +409,10 @@ fn known(name: String, others: Option<&[String]>) -> Result<String, DocumentErro
     Err(DocumentError::new("no profile has this name").help(help))
 }
 
-impl Default for Gates {
-    /// The gates of a profile without a `[validation]`.
-    fn default() -> Self {
-        Self {
-            min_decode_tokens_per_second: MIN_TOKENS_PER_SECOND,
-            output_tokens: OUTPUT_TOKENS,
-            repetitions: REPETITIONS,
-            warmups: WARMUPS,
-            baseline: None,
-            min_known_answers: None,
-            max_perplexity_ratio: None,
-            quality: QualityLimits::default(),
-            sweep: Sweep::default(),
-        }
-    }
-}
-
-impl Default for Sweep {
-    fn default() -> Self {
-        Self { prompt_tokens: PROMPT_TOKENS.into(), concurrency: CONCURRENCY.into(), time: SWEEP }
-    }
-}
-
-/// Checks gates that did not come from a file.
-pub(super) fn gates(profile: &Profile, gates: &Gates) -> Result<(), Problem> {
-    let at = |key: &str| super::checked::unplaced(format!("validation.{key}"));
-    rules::above_zero(rules::MOST_TOKENS_PER_SECOND)(gates.min_decode_tokens_per_second)
-        .map_err(at("min-decode-tokens-per-second"))?;
-    for (key, range, value) in [
-        ("output-tokens", rules::OUTPUT_TOKENS, gates.output_tokens),
-        ("repetitions", rules::REPETITIONS, gates.repetitions),
-        ("warmups", rules::WARMUPS, gates.warmups),
-    ] {
-        rules::whole(range)(value.into()).map_err(at(key))?;
-    }
-    if gates.output_tokens >= profile.limits.max_model_len {
-        return Err(at("output-tokens")(longer_than_context(gates, profile.limits)));
-    }
-    sweep(&gates.sweep)?;
-    if let Some(baseline) = &gates.baseline {
-        other_profile(&profile.name, baseline.profile.clone()).map_err(at("baseline.profile"))?;
-        rules::above_zero(rules::MOST_RATIO)(baseline.min_ratio).map_err(at("baseline.min-ratio"))?;
-    }
-    if let Some(answers) = gates.min_known_answers {
-        rules::share(answers).map_err(at("quality.min-known-answers"))?;
-    }
-    if let Some(ratio) = gates.max_perplexity_ratio {
-        rules::above_zero(rules::MOST_RATIO)(ratio).map_err(at("quality.max-perplexity-ratio"))?;
-    }
-    let QualityLimits { max_cut_answers, max_divergence, max_divergence_same_weights, .. } = gates.quality;
-    rules::share(max_cut_answers).map_err(at("quality.max-cut-answers"))?;
-    for (key, limit) in [
-        ("quality.max-divergence", max_divergence),
-        ("quality.max-divergence-same-weights", Some(max_divergence_same_weights)),
-    ] {
-        limit.map(rules::above_zero(rules::MOST_RATIO)).transpose().map_err(at(key))?;
-    }
-    Ok(())
-}
-
-fn sweep(sweep: &Sweep) -> Result<(), Problem> {
-    let at = |key: &str| super::checked::unplaced(format!("validation.sweep.{key}"));
-    let written = |values: &[u32]| values.iter().copied().map(i64::from).collect();
-    rules::rising(rules::PROMPT_TOKENS)(written(&sweep.prompt_tokens)).map_err(at("prompt-tokens"))?;
-    rules::rising(rules::STREAMS)(written(&sweep.concurrency)).map_err(at("concurrency"))?;
-    rules::within(rules::LONGEST_SWEEP)(sweep.time).map_err(at("time"))?;
-    Ok(())
-}
-
 /// The problem of a batch too small for one token of every running request: vLLM would not start.
 fn too_small_a_batch(limits: Limits) -> DocumentError {
     let Limits { max_num_seqs, max_num_batched_tokens, .. } = limits;
     DocumentError::new(format!("{max_num_batched_tokens} tokens for {max_num_seqs} requests"))
         .what("`limits.max-num-batched-tokens` must not be less than `limits.max-num-seqs`")
         .help(format!("write `max-num-batched-tokens = {max_num_seqs}` or more, or allow fewer requests"))
-}
-
-fn longer_than_context(gates: &Gates, limits: Limits) -> DocumentError {
-    DocumentError::new(format!(
-        "{} tokens do not fit into a context of {}",
-        gates.output_tokens, limits.max_model_len
-    ))
-    .what("`validation.output-tokens` must be less than `limits.max-model-len`")
-    .help("measure fewer tokens, or allow a longer context")
 }

@@ -43,6 +43,9 @@ pub(super) const LONGEST_SWEEP: Duration = Duration::from_hours(1);
 pub(super) const WATCH_MINUTES: RangeInclusive<u32> = 0..=1440;
 pub(super) const MOST_TOKENS_PER_SECOND: f64 = 1e6;
 pub(super) const MOST_RATIO: f64 = 1e3;
+pub(super) const MOST_REQUESTS_PER_SECOND: f64 = 1e3;
+/// An hour, milliseconds.
+pub(super) const MOST_MS: f64 = 3.6e6;
 pub(super) const LONGEST_START: Duration = Duration::from_hours(24);
 pub(super) const LONGEST_REQUEST: Duration = Duration::from_hours(1);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_hours(1);

@@ -159,6 +159,26 @@ pub struct Gates {
     /// The measurements beyond one stream, which gate nothing.
     #[serde(default)]
     pub sweep: Sweep,
+    /// Requests at a rate of their own. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrivals>,
+}
+
+/// Requests that come at a rate of their own, and the limits within which each counts as good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// Requests per second.
+    pub rate: f64,
+    /// How long they come.
+    pub time: Duration,
+    /// The most time to the first token, milliseconds. Absent: whatever it is.
+    pub max_ttft_ms: Option<f64>,
+    /// The most time per output token after the first, milliseconds.
+    pub max_tpot_ms: Option<f64>,
+    /// The most time to the last token, milliseconds.
+    pub max_e2el_ms: Option<f64>,
+    /// The share of requests that must be good, 0 to 1. Absent: it gates nothing.
+    pub min_goodput: Option<f64>,
 }
 
 /// The limits of the quality of answers, beside the share of known ones.
@@ -193,6 +213,9 @@ pub struct Watch {
     pub minutes: u32,
     /// The time between two short completions.
     pub every: Duration,
+    /// The longest that most users may wait for their first token. Absent: whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ttft: Option<Duration>,
 }
 
 /// A profile to compare with, and the least ratio to it.

@@ -47,6 +47,7 @@ pub struct Probation {
     unanswered: u32,
     stuck: u32,
     failing: u32,
+    late: u32,
     slow: Vec<f64>,
     texts: Vec<String>,
 }
@@ -55,7 +56,16 @@ impl Probation {
     /// A judge of a generation that is to decode at `floor` tokens/s or more, and whose service has been restarted
     /// `restarts` times so far.
     pub fn new(floor: f64, restarts: u32) -> Self {
-        Self { floor, restarts, unanswered: 0, stuck: 0, failing: 0, slow: Vec::new(), texts: Vec::new() }
+        Self {
+            floor,
+            restarts,
+            unanswered: 0,
+            stuck: 0,
+            failing: 0,
+            late: 0,
+            slow: Vec::new(),
+            texts: Vec::new(),
+        }
     }
 
     /// Judges the text of a short completion. Says why the generation does not stay well, if the last few show that it
@@ -90,6 +100,7 @@ impl Probation {
                 self.unanswered = 0;
                 self.stuck = 0;
                 self.failing = 0;
+                self.late = 0;
                 self.slow.clear();
             }
             Look::Unanswered(why) => {
@@ -123,6 +134,17 @@ impl Probation {
             return Some(format!(
                 "at {UNANSWERED} looks in a row most of its users' requests ended in an error, of the last {:.0} {:.0}",
                 served.finished, served.failed
+            ));
+        }
+        if served.started > 0.0 {
+            self.late = if served.is_late() { self.late + 1 } else { 0 };
+        }
+        if self.late >= SLOW {
+            return Some(format!(
+                "at {SLOW} looks in a row most of its users' requests waited longer for their first token than they may, the \
+                 last {:.0} of them {:.1} s on average",
+                served.started,
+                served.ttft.unwrap_or_default()
             ));
         }
         // All streams together are no slower than one alone, on any engine that batches.

@@ -8,7 +8,7 @@ use super::{
         questions::{self, QUESTIONS},
         reference::ReferenceComparison,
     },
-    sweep::Swept,
+    sweep::{Swept, arrivals::OpenLoop},
 };
 use crate::domain::{
     api::response_shape::ResponseShapes,
@@ -63,6 +63,9 @@ pub struct Report {
     /// failed first.
     #[serde(default)]
     pub sweep: Option<Swept>,
+    /// Requests at a rate of their own. Absent where nobody asked, or something failed first.
+    #[serde(default)]
+    pub arrivals: Option<OpenLoop>,
     /// The comparison with the baseline profile, where there is one that was measured.
     pub comparison: Option<Comparison>,
     /// The failures, for an operator.

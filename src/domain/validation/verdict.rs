@@ -10,10 +10,11 @@ use super::{
     },
     report::{Check, Comparison, KnownAnswers, Report},
     sequential::{self, SequentialResult},
+    sweep::arrivals::OpenLoop,
 };
 use crate::domain::{
     measure::{Interval, Throughput, run::Run},
-    profile::{Baseline, Gates},
+    profile::{Arrivals, Baseline, Gates},
 };
 
 /// The evidence about one generation.
@@ -177,6 +178,20 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
         None => {}
     }
     judgement
+}
+
+impl Judgement {
+    /// Adds what requests at a rate of their own showed.
+    pub(crate) fn add(&mut self, wanted: &Arrivals, seen: Option<&OpenLoop>) {
+        let Some((least, seen)) = wanted.min_goodput.zip(seen) else { return };
+        match seen.against(least) {
+            SequentialResult::Above => {}
+            SequentialResult::Below => self.failures.push(format!("{}, below {least}", seen.told())),
+            SequentialResult::Open => {
+                self.doubts.push(format!("{}, which neither meets nor misses {least}", seen.told()));
+            }
+        }
+    }
 }
 
 fn fast_enough(evidence: Evidence<'_>, throughput: &Throughput, judgement: &mut Judgement) {

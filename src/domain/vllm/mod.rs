@@ -3,7 +3,9 @@
 pub mod arguments;
 pub mod effects;
 pub mod env_vars;
+mod fields;
 pub mod flags;
+pub mod numbers;
 pub mod overrides;
 pub(crate) mod runner;
 pub mod serve;

@@ -1,8 +1,11 @@
 //! Reads what a command line says of memory: the width of the cache, and what is added to the weights.
 
-use super::flags::Argument;
+use super::{
+    fields,
+    flags::Argument,
+    numbers::{decimal, number},
+};
 use crate::domain::size::ByteSize;
-use serde_json::Value;
 
 /// Bits of a 16-bit element.
 const WHOLE: u64 = 16;
@@ -75,77 +78,31 @@ fn bits(dtype: &str) -> Option<u64> {
     })
 }
 
-/// vLLM takes `2g` for 2,000,000,000 and `2G` for 2,147,483,648; only the first kind may have decimals.
-pub fn number(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let Some(at) = text.find(|c: char| !c.is_ascii_digit() && c != '.') else { return text.parse().ok() };
-    let (digits, unit) = text.split_at(at);
-    let power = |base: u64, letter: &str| {
-        let exponent = ["k", "m", "g", "t"].iter().position(|known| *known == letter)?;
-        base.checked_pow(u32::try_from(exponent).ok()? + 1)
-    };
-    match power(1000, unit) {
-        Some(unit) => decimal(digits, unit),
-        None => digits
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(power(1024, &unit.to_lowercase()).filter(|_| unit.len() == 1)?),
-    }
-}
-
 fn gibibytes(text: &str) -> Option<ByteSize> {
     decimal(text.trim(), 1 << 30).map(ByteSize)
 }
 
-/// A decimal number of units, rounded down.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and checked to fit")]
-fn decimal(digits: &str, unit: u64) -> Option<u64> {
-    let number = digits.parse::<f64>().ok()? * unit as f64;
-    (number >= 0.0 && number < u64::MAX as f64).then_some(number as u64)
-}
-
-/// `num_speculative_tokens`, in any of the places of [`speculation`].
+/// `num_speculative_tokens` of `--speculative-config`, or since 0.24 `--spec-tokens`.
 fn guesses(arguments: &[Argument]) -> Option<u32> {
-    let said = |argument: &Argument| -> Option<u32> {
-        let value = argument.value.as_deref()?;
-        match (argument.name.as_str(), argument.written.split_once('.')) {
-            ("--spec-tokens", _) | (_, Some((_, "num_speculative_tokens"))) => value.parse().ok(),
-            ("--speculative-config" | "-sc", None) => {
-                let config: Value = serde_json::from_str(value).ok()?;
-                u32::try_from(config.get("num_speculative_tokens")?.as_u64()?).ok()
-            }
-            _ => None,
-        }
-    };
-    arguments.iter().filter_map(said).next_back()
+    let alone = arguments.iter().rfind(|argument| argument.name == "--spec-tokens");
+    if let Some(alone) = alone {
+        return alone.value.as_deref()?.parse().ok();
+    }
+    let whole = fields::object(arguments, &["--speculative-config", "-sc"])?;
+    u32::try_from(whole.get("num_speculative_tokens")?.as_u64()?).ok()
 }
 
 /// `--speculative-config '{"method": "mtp"}'`, `--speculative-config.method mtp`, or since 0.24 `--spec-method mtp`.
 fn speculation(arguments: &[Argument]) -> Option<Speculation> {
-    let (mut asked, mut method, mut model) = (false, None, None);
-    for Argument { written, name, value } in arguments {
-        let Some(value) = value.as_deref() else { continue };
-        let key = match (name.as_str(), written.split_once('.')) {
-            ("--speculative-config" | "-sc", Some((_, key))) => key,
-            ("--speculative-config" | "-sc", None) => {
-                let Ok(Value::Object(config)) = serde_json::from_str(value) else { continue };
-                let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
-                (asked, method, model) = (true, text("method"), text("model"));
-                continue;
-            }
-            ("--spec-method", _) => "method",
-            ("--spec-model", _) => "model",
-            ("--spec-tokens", _) => "num_speculative_tokens",
-            _ => continue,
-        };
-        asked = true;
-        match key {
-            "method" => method = Some(value.to_owned()),
-            "model" => model = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-    if !asked {
+    let alone = |name: &str| {
+        let last = arguments.iter().rfind(|argument| argument.name == name);
+        last.and_then(|argument| argument.value.clone())
+    };
+    let whole = fields::object(arguments, &["--speculative-config", "-sc"]);
+    let field = |key: &str| Some(whole.as_ref()?.get(key)?.as_str()?.to_owned());
+    let method = alone("--spec-method").or_else(|| field("method"));
+    let model = alone("--spec-model").or_else(|| field("model"));
+    if whole.is_none() && method.is_none() && model.is_none() && alone("--spec-tokens").is_none() {
         return None;
     }
     let lookup = |name: &str| name.starts_with("ngram") || name == "[ngram]" || name == "suffix";

@@ -72,9 +72,12 @@ pub(in crate::flow) fn outcome(
         Some(from) => restart_before(store, ended.number, &journal, from)?,
         None => None,
     };
+    // A collection may have taken the generation since, and that does not change the end either.
+    let named = store.generation(order.to).map(|generation| generation.plan.profile).ok();
+    let named = named.or_else(|| report.as_ref().map(|report| report.profile.clone()));
     Ok(Outcome {
         action: order.action,
-        profile: store.generation(order.to)?.plan.profile,
+        profile: named.unwrap_or_else(|| order.to.to_string()),
         generation: order.to,
         activation: Some(Activated { ended, journal, report, returned, plain_restart }),
     })

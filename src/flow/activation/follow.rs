@@ -149,7 +149,9 @@ fn newest(store: &Store) -> Result<u64, Problem> {
 
 fn service(store: &Store, number: u64) -> Result<String, Problem> {
     let order = ending::ordered(store, number)?.ok_or_else(|| unordered(number))?;
-    Ok(store.generation(order.to)?.plan.service)
+    // A root has one service. A collection may have taken the generation since.
+    let known = store.generation(order.to).or_else(|missing| store.deployed().map_err(|_| missing));
+    Ok(known?.plan.service)
 }
 
 fn outcome(store: &Store, number: u64) -> Result<Outcome, Problem> {

@@ -27,7 +27,7 @@ pub(super) fn noting<T>(layout: &Layout, activation: u64, work: impl FnOnce() ->
 
 /// Why the activation is given up, if it is.
 pub(super) fn too_often(layout: &Layout, activation: u64) -> Result<Option<String>, Problem> {
-    let noted = fs::read(&file(layout, activation))?.unwrap_or_default();
+    let noted = noted(layout, activation)?;
     let count = noted.lines().count();
     Ok((count >= MOST).then(|| {
         let last = noted.lines().next_back().unwrap_or_default();
@@ -36,9 +36,14 @@ pub(super) fn too_often(layout: &Layout, activation: u64) -> Result<Option<Strin
 }
 
 fn note(layout: &Layout, activation: u64, said: &str) -> Result<(), Problem> {
-    let path = file(layout, activation);
-    let noted = fs::read(&path)?.unwrap_or_default();
-    fs::write_unlocked(&path, format!("{noted}{}\n", said.replace('\n', " ")))
+    let noted = noted(layout, activation)?;
+    fs::write_unlocked(&file(layout, activation), format!("{noted}{}\n", said.replace('\n', " ")))
+}
+
+/// The notes, a line each. Damage costs its line no more than its words.
+fn noted(layout: &Layout, activation: u64) -> Result<String, Problem> {
+    let bytes = fs::read_bytes(&file(layout, activation))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn file(layout: &Layout, activation: u64) -> PathBuf {

@@ -19,7 +19,7 @@ use crate::{
         problem::Problem,
         validation::{
             probation::{Look, Probation},
-            users::Counts,
+            users::{Counts, Served},
         },
     },
     flow::{context::Context, event::Event, lock_wait},
@@ -75,11 +75,13 @@ pub(crate) fn watch(
         if let Ok(Asked { restarts: known, .. }) = &asked {
             restarts = *known;
         }
-        let (seen, text) = look(&plan, asked, &mut looks)?;
-        context.tell(told(&seen));
+        let (seen, text) = look(&plan, asked, &mut looks);
+        for seen in &seen {
+            context.tell(told(seen));
+        }
         let known =
             judge.get_or_insert_with(|| Probation::new(plan.gates.min_decode_tokens_per_second, restarts));
-        let found = known.take(restarts, seen);
+        let found = seen.into_iter().find_map(|seen| known.take(restarts, seen));
         if let Some(why) = found.or_else(|| known.hear(&text?)) {
             if let Some(outcome) = go_back(context, number, order, &plan, why)? {
                 return Ok(Some(outcome));
@@ -162,83 +164,106 @@ struct Looks {
     asked: u32,
 }
 
-/// Looks at the server once, and returns the text of the short completion if there was one. What the engine does for others
-/// tells a busy one from a hung one. Where the service manager gives no answer, the server is not asked: it is not known
-/// whose answer would come, and somebody may have stopped the service.
-fn look(
-    plan: &Plan,
-    asked: Result<Asked, Problem>,
-    looks: &mut Looks,
-) -> Result<(Look, Option<String>), Problem> {
+/// The sights of one look, and the text of the short completion if there was one.
+type Seen = (Vec<Look>, Option<String>);
+
+/// Looks at the server once. What the engine does for others tells a busy one from a hung one. Where the service manager gives no
+/// answer, the server is not asked: it is not known whose answer would come, and somebody may have stopped the service. Nor is it
+/// without its key, which a person may have moved: the next look reads that anew.
+fn look(plan: &Plan, asked: Result<Asked, Problem>, looks: &mut Looks) -> Seen {
+    let only = |seen: Look| (vec![seen], None);
     let whose = match asked {
-        Ok(Asked { condition, .. }) if condition.is_stopped() => return Ok((Look::Stopped, None)),
-        Ok(Asked { condition: Condition::Changing(_), .. }) => return Ok((Look::Starting, None)),
+        Ok(Asked { condition, .. }) if condition.is_stopped() => return only(Look::Stopped),
+        Ok(Asked { condition: Condition::Changing(_), .. }) => return only(Look::Starting),
         Ok(Asked { whose, .. }) => whose,
-        Err(problem) => return Ok((Look::Nothing(problem.in_one_line()), None)),
+        Err(problem) => return only(Look::Nothing(problem.in_one_line())),
     };
-    let api = Api::of(plan, whose)?.within(PROBE_PATIENCE);
-    let seen = event_loop().map(|events| events.block_on(probe(&api, looks)));
-    Ok(seen.unwrap_or_else(|problem| (Look::Nothing(problem.in_one_line()), None)))
+    let max_ttft = plan.watch.max_ttft.map(|longest| longest.as_secs_f64());
+    let seen = Api::of(plan, whose).and_then(|api| {
+        let api = api.within(PROBE_PATIENCE);
+        Ok(event_loop()?.block_on(probe(&api, looks, max_ttft)))
+    });
+    seen.unwrap_or_else(|problem| only(Look::Nothing(problem.in_one_line())))
 }
 
-/// Judges a busy server by what its users get; asks an idle one, and one that was busy for long.
-async fn probe(api: &Api, looks: &mut Looks) -> (Look, Option<String>) {
+/// Judges a busy server by what its users get, who may wait for their first token for `max_ttft` seconds; asks an idle one, and
+/// one that was busy for long. Users who came and went between two looks count, too.
+async fn probe(api: &Api, looks: &mut Looks, max_ttft: Option<f64>) -> Seen {
     let before = api.counts().await;
     let earlier = std::mem::replace(&mut looks.last, before.clone().map(|counts| (counts, Instant::now())));
-    let served = before
-        .as_ref()
-        .zip(earlier)
-        .and_then(|(now, (earlier, at))| now.since(&earlier, at.elapsed().as_secs_f64()));
+    let served = before.as_ref().zip(earlier).and_then(|(now, (earlier, at))| {
+        let late = max_ttft.map_or(0.0, |longest| now.late_since(&earlier, longest));
+        Some(Served { late, ..now.since(&earlier, at.elapsed().as_secs_f64())? })
+    });
     let busy = before.as_ref().is_some_and(|counts| counts.requests() > 0.0);
     if busy && looks.busy < BUSY_LOOKS {
         looks.busy += 1;
-        return (Look::Users(served.unwrap_or_default()), None);
+        return (vec![Look::Users(served.unwrap_or_default())], None);
     }
     looks.busy = 0;
     looks.asked += 1;
+    // Its own completion tells the rate of an idle server better than what users had.
+    let passed = served.filter(|served| !busy && served.finished + served.started > 0.0);
+    let mut seen: Vec<Look> =
+        passed.map(|served| Look::Users(Served { rate: None, ..served })).into_iter().collect();
+    let (own, text) = ask_it(api, looks, before.as_ref(), served.filter(|_| busy)).await;
+    seen.push(own);
+    (seen, text)
+}
+
+/// Asks the server for a short completion. `busy` is what its users get, where it has any now.
+async fn ask_it(
+    api: &Api,
+    looks: &mut Looks,
+    before: Option<&Counts>,
+    busy: Option<Served>,
+) -> (Look, Option<String>) {
     let request =
         Request::complete(format!("Count from {0}: {0},", looks.asked), PROBE_TOKENS).to_the_limit();
     let answer = api.stream(&request).await;
     let after = api.counts().await;
-    let generated = before.as_ref().zip(after.as_ref()).map(|(before, after)| after.generated_since(before));
-    let still = |counts: &Option<Counts>| counts.as_ref().is_some_and(|counts| counts.requests() == 0.0);
+    let generated = before.zip(after.as_ref()).map(|(before, after)| after.generated_since(before));
+    let still = |counts: Option<&Counts>| counts.is_some_and(|counts| counts.requests() == 0.0);
     let few = generated.is_some_and(|generated| generated <= f64::from(PROBE_TOKENS) + FEW_TOKENS);
-    let alone = still(&before) && still(&after) && few;
+    let alone = still(before) && still(after.as_ref()) && few;
+    let busy = busy.or_else(|| before.filter(|counts| counts.requests() > 0.0).map(|_| Served::default()));
     looks.last = after.map(|counts| (counts, Instant::now()));
-    match answer {
-        Ok(streamed) => {
+    match (answer, busy) {
+        (Ok(streamed), _) => {
             let rate = streamed.sample().decode_tokens_per_second();
             let seen = rate.filter(|_| alone).map_or(Look::Busy, Look::Alone);
             (seen, Some(streamed.answer.text))
         }
         // A request may have to wait for its turn behind others: that it was made while they were served is no fault.
-        Err(ApiError::Late { .. })
-            if busy && generated.is_some_and(|generated| generated > f64::from(PROBE_TOKENS)) =>
+        (Err(ApiError::Late { .. }), Some(served))
+            if generated.is_some_and(|generated| generated > f64::from(PROBE_TOKENS)) =>
         {
-            (Look::Users(served.unwrap_or_default()), None)
+            (Look::Users(served), None)
         }
-        Err(fault) => (Look::Unanswered(fault.to_string()), None),
+        (Err(fault), _) => (Look::Unanswered(fault.to_string()), None),
     }
 }
 
 fn told(seen: &Look) -> Event {
-    let (tokens_per_second, wrong) = match seen {
-        Look::Alone(rate) => (Some(*rate), None),
-        Look::Busy => (None, None),
+    let wrong = match seen {
         Look::Users(served) if served.stuck > 0.0 => {
-            (None, Some(format!("{:.0} requests of its users make no progress", served.stuck)))
+            Some(format!("{:.0} requests of its users make no progress", served.stuck))
         }
-        Look::Users(served) if served.fails() => (
-            None,
-            Some(format!("{:.0} of {:.0} requests of its users failed", served.failed, served.finished)),
-        ),
-        Look::Users(served) => (served.rate, None),
-        Look::Unanswered(why) => (None, Some(why.clone())),
-        Look::Starting => (None, Some("its service is being started again".to_owned())),
-        Look::Stopped => (None, Some("somebody stopped its service".to_owned())),
-        Look::Nothing(why) => (None, Some(format!("nobody could be asked: {why}"))),
+        Look::Users(served) if served.fails() => {
+            Some(format!("{:.0} of {:.0} requests of its users failed", served.failed, served.finished))
+        }
+        Look::Unanswered(why) => Some(why.clone()),
+        Look::Starting => Some("its service is being started again".to_owned()),
+        Look::Stopped => Some("somebody stopped its service".to_owned()),
+        Look::Nothing(why) => Some(format!("nobody could be asked: {why}")),
+        Look::Alone(_) | Look::Busy | Look::Users(_) => None,
     };
-    Event::Watched { tokens_per_second, wrong }
+    let (tokens_per_second, ttft) = match seen {
+        Look::Alone(rate) => (Some(*rate), None),
+        Look::Users(served) if wrong.is_none() => (served.rate, served.ttft),
+        _ => (None, None),
+    };
+    Event::Watched { tokens_per_second, ttft_ms: ttft.map(|seconds| seconds * 1000.0), wrong }
 }
 
 fn go_back(

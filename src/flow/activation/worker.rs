@@ -44,7 +44,8 @@ pub fn activation(context: &mut Context, number: u64, part: Part) -> Result<Opti
         Problem::new(Kind::Usage, format!("nothing is on record that activation {number} is to do"))
             .help("`awqdeploy deploy PROFILE` orders one, and has the service manager carry it out")
     })?;
-    let transcript = Transcript::open(&store.layout().activation(number))?;
+    // A full disk must not prevent a rollback: what cannot be told is done all the same.
+    let transcript = Transcript::open(&store.layout().activation(number)).ok();
     // systemd listens to the main process of a unit alone. Where another one ends, `Restart=` goes on.
     match part {
         Part::Whole => watchdog::begin(),
@@ -55,8 +56,7 @@ pub fn activation(context: &mut Context, number: u64, part: Part) -> Result<Opti
         let screen = Rc::clone(&screen);
         move |event: Event| {
             watchdog::beat();
-            // A full disk must not prevent a rollback.
-            let _untold = transcript.add(&event);
+            let _untold = transcript.as_ref().map(|transcript| transcript.add(&event));
             screen.see(event);
         }
     });

@@ -14,7 +14,7 @@ use crate::{
         problem::{Kind, Problem},
         service::{self, sandbox::hides},
         store::layout::Scope,
-        vllm::arguments::Arguments,
+        vllm::{arguments::Arguments, flags, version::Version},
     },
     flow::context::Context,
     host::{
@@ -43,6 +43,8 @@ pub(super) fn sight(
         let manager = context.service_manager.manager();
         let named = manager.and_then(|scope| Some((running_server::unit_of(pid, scope)?, scope)));
         let unit = named.map(|(name, scope)| running_server::unit(&name, scope)).transpose()?;
+        // A job of `cron` or a program of `supervisord` has no unit of its own.
+        let unit = unit.filter(|unit| daemon(unit).is_none());
         if let Some(unit) = &unit {
             followed(unit)?;
         }
@@ -50,6 +52,11 @@ pub(super) fn sight(
     } else {
         let unit = running_server::unit(&request.target, scope)?;
         followed(&unit)?;
+        if let Some(daemon) = daemon(&unit) {
+            let what = format!("`{}` runs `{daemon}`, which does other work beside this server", unit.name);
+            return Err(Problem::new(Kind::Refused, what)
+                .help("name the server by the number of its process, and see that nothing starts it again"));
+        }
         let pid = unit.main.ok_or_else(|| {
             Problem::new(Kind::Refused, format!("`{}` does not run", unit.name))
                 .help("start it, wait until it answers, and adopt it then: it is proven as it runs")
@@ -63,24 +70,50 @@ pub(super) fn sight(
             family.push(member);
         }
     }
-    let mut server = the_server(&family, pid)?;
-    if let Some(file) = config_file::named(&server.seen.argv) {
+    Ok((unit, the_server(&family, pid)?))
+}
+
+/// The command line of a server of this version, with all flags in full, and those of the file that `--config` names.
+pub(super) fn spelled_out(server: &FoundServer, version: Option<Version>) -> Result<Vec<String>, Problem> {
+    let mut argv = server.seen.argv.clone();
+    if let Some(file) = config_file::named(&argv) {
         let path = server.seen.directory.join(file);
+        running_server::same_files(&server.process, &path)?;
         let text = fs::read(&path)?.ok_or_else(|| {
             Problem::new(Kind::Refused, format!("`--config` names `{}`, which is gone", path.display()))
                 .help("put it back, restart the server, and adopt it then")
         })?;
-        server.seen.argv = config_file::expanded(&server.seen.argv, &text)?;
+        argv = config_file::expanded(&argv, &text, version)?;
     }
-    Ok((unit, server))
+    let Some(version) = version else { return Ok(argv) };
+    Ok(argv.into_iter().map(|word| flags::in_full(&word, version).unwrap_or(word)).collect())
+}
+
+/// The daemon that this unit runs, if its main process is one that starts what many people ask it for.
+fn daemon(unit: &LoadedUnit) -> Option<&'static str> {
+    let members = running_server::members(unit);
+    let main = members.iter().find(|member| Some(member.process.pid) == unit.main)?;
+    program::daemon(&main.seen)
+}
+
+/// Processes of the unit that have nothing to do with the server: `nginx` (process 5).
+pub(super) fn others(unit: &LoadedUnit, server: &FoundServer) -> Vec<String> {
+    let found = running_server::members(unit);
+    let members: Vec<_> = found.iter().map(member).collect();
+    let named = |one: Member<'_>| {
+        let name = one.seen.executable.file_name().unwrap_or(one.seen.executable.as_os_str());
+        format!("`{}` (process {})", name.display(), one.pid)
+    };
+    program::beside(&members, server.process.pid).into_iter().map(named).collect()
+}
+
+fn member(found: &FoundServer) -> Member<'_> {
+    Member { pid: found.process.pid, parent: found.parent, seen: &found.seen }
 }
 
 /// The one server among these processes.
 fn the_server(family: &[FoundServer], pid: i32) -> Result<FoundServer, Problem> {
-    let members: Vec<_> = family
-        .iter()
-        .map(|found| Member { pid: found.process.pid, parent: found.parent, seen: &found.seen })
-        .collect();
+    let members: Vec<_> = family.iter().map(member).collect();
     let servers = program::servers(&members);
     if let [one] = servers.as_slice() {
         let found = family.iter().find(|found| found.process.pid == one.pid);
@@ -112,7 +145,7 @@ fn followed(unit: &LoadedUnit) -> Result<(), Problem> {
         return Err(Problem::new(Kind::Refused, format!("`{}` is made by awqdeploy already", unit.name))
             .help("`awqdeploy status` shows what it serves; another root than the one that it belongs to cannot have it"));
     }
-    if let Some((what, help)) = unit_file::not_followed(&unit.name, &unit.kind) {
+    if let Some((what, help)) = unit_file::not_followed(&unit.name, &unit.kind, &unit.path) {
         return Err(Problem::new(Kind::Refused, what).help(help));
     }
     for path in &unit.drop_ins {

@@ -92,7 +92,7 @@ pub fn look(context: &Context, request: Request) -> Result<Found, Problem> {
         return Err(Problem::new(Kind::Refused, format!("generation {current} serves below this root already"))
             .help("only what was there before the first deployment can be adopted; another service has another `--root`"));
     }
-    let (unit, sighting) = sight(context, &request)?;
+    let (unit, mut sighting) = sight(context, &request)?;
     let scope = context.layout().scope();
     let python = running_server::program(&sighting.seen);
     running_server::same_files(&sighting.process, &python)?;
@@ -106,7 +106,9 @@ pub fn look(context: &Context, request: Request) -> Result<Found, Problem> {
         }
     }
     let vllm = version(&request, &importable)?;
-    let mut reading = Reading::beside(&sighting.seen, Version::of(&vllm), &|path| path.exists())?;
+    let written = Version::of(&vllm);
+    sighting.seen.argv = found::spelled_out(&sighting, written)?;
+    let mut reading = Reading::beside(&sighting.seen, written, &|path| path.exists())?;
     let folder = found::folder(&sighting, &reading)?;
     running_server::same_files(&sighting.process, folder.path())?;
     let files = found::files(&reading, folder.path(), scope, &context.interrupt)?;
@@ -239,6 +241,10 @@ fn remarks(
         "a return starts it in awqdeploy's own unit, with its sandbox and cold caches: tried at the first return"
             .into(),
     );
+    let terms = sighting.standing.beyond(&running_server::usual_standing());
+    if !terms.is_empty() {
+        notes.push(format!("its process has {}: in the new unit it will not", terms.join(", and ")));
+    }
     if let Err(doubt) = trust::believe_interpreter(python) {
         notes.push(format!("{}: whoever that is can change what a return starts", doubt.what));
     }
@@ -252,6 +258,10 @@ fn remarks(
             let names: Vec<_> = left.iter().map(|name| format!("`{name}=`")).collect();
             notes
                 .push(format!("directives of its unit that the new one will not have: {}", names.join(", ")));
+        }
+        let others = found::others(unit, sighting);
+        if !others.is_empty() {
+            notes.push(format!("{} runs in its unit, too, and ends with it", others.join(", ")));
         }
     }
     for path in unit.iter().flat_map(|unit| &unit.drop_ins) {

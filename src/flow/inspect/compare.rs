@@ -11,6 +11,7 @@ use crate::{
             observed::Held,
             quality::QualityComparison,
             questions::QUESTIONS,
+            report::Report,
             sweep::{Concurrency, PromptLength, Swept},
         },
     },
@@ -81,14 +82,18 @@ impl Row {
 /// The interval of a measure, and the independent measurements behind it.
 struct Measured(Interval, Vec<f64>);
 
+/// Why times that were measured beside users have no bounds.
+const BESIDE_USERS: &str =
+    "times of one stream: one of the two was measured beside users, and may be faster alone";
+
 /// Compares the newest proven generations of two profiles, and keeps the comparison with the activation that
 /// proved the second. Returns where; absent where it could not be kept, which does not stop the comparison.
 pub(crate) fn compare(
     context: &Context,
     profiles: [&str; 2],
 ) -> Result<(SideBySide, Option<PathBuf>), Problem> {
-    let [first, second] =
-        [evidence::of_profile(context, profiles[0])?, evidence::of_profile(context, profiles[1])?];
+    let first = evidence::of_profile(context, profiles[0])?;
+    let second = evidence::of_profile(context, profiles[1])?;
     let starts = start_spread(&context.store)?;
     let compared = SideBySide::of(&first, &second, starts);
     let kept = context
@@ -120,11 +125,16 @@ impl SideBySide {
                 one_stream(both, starts),
                 by_prompt(both, starts),
                 by_streams(both, starts, other_prompts),
+                further(both),
                 answers(both),
             ]
             .concat(),
             quality: quality(second).zip(quality(first)).and_then(|(ours, theirs)| ours.against(&theirs)),
-            not_comparable: other_prompts.then(|| OTHER_PROMPTS.to_owned()).into_iter().collect(),
+            not_comparable: [(other_prompts, OTHER_PROMPTS), (!alone(beside(both)), BESIDE_USERS)]
+                .into_iter()
+                .filter(|(so, _)| *so)
+                .map(|(_, why)| why.to_owned())
+                .collect(),
         }
     }
 }
@@ -153,17 +163,34 @@ fn gib(bytes: ByteSize) -> f64 {
 
 fn one_stream(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
     let speed = both.map(|account| account.report.as_ref()?.throughput.as_ref());
+    let users = beside(both);
     let row = |name: &str, unit, of: fn(&Throughput) -> Measured| {
-        measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)), starts)
+        let row = measured(name.to_owned(), unit, speed.map(|speed| speed.map(of)), starts, [0.0; 2]);
+        if alone(users) { row } else { row.without_ratio() }
     };
+    let decode = speed.map(|speed| {
+        let speed = speed?;
+        Some(Measured(speed.decode_tokens_per_second, rates(&speed.samples).unwrap_or_default()))
+    });
     vec![
-        row("decode, one stream", "tokens/s", |speed| {
-            Measured(speed.decode_tokens_per_second, rates(&speed.samples).unwrap_or_default())
-        }),
+        measured("decode, one stream".to_owned(), "tokens/s", decode, starts, users),
         row("TTFT", "ms", |speed| Measured(speed.ttft_ms, first_tokens(&speed.samples))),
         row("TPOT", "ms", |speed| Measured(speed.tpot_ms, next_tokens(&speed.samples))),
         row("ITL", "ms", |speed| Measured(speed.itl_ms, Interval::gap_medians(&speed.samples))),
     ]
+}
+
+/// The users beside whom the one stream of each was measured.
+fn beside(both: [&GenerationEvidence; 2]) -> [f64; 2] {
+    both.map(|account| {
+        let speed = account.report.as_ref().and_then(|report| report.throughput.as_ref());
+        speed.map_or(0.0, Throughput::beside)
+    })
+}
+
+/// Whether there were none.
+fn alone(users: [f64; 2]) -> bool {
+    users.iter().all(|users| *users == 0.0)
 }
 
 /// The measures for each length of prompt that one of them was measured with.
@@ -175,7 +202,7 @@ fn by_prompt(both: [&GenerationEvidence; 2], starts: f64) -> Vec<Row> {
             let length = lengths.iter().find(|length| length.prompt_tokens == tokens)?;
             Some(Measured(length.ttft_ms, first_tokens(&length.samples)))
         };
-        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of), starts)
+        measured(format!("TTFT, prompt of {tokens}"), "ms", all.map(of), starts, [0.0; 2])
     };
     lengths.into_iter().map(row).collect()
 }
@@ -197,12 +224,32 @@ fn by_streams(both: [&GenerationEvidence; 2], starts: f64, other_prompts: bool) 
         let measures = if streams == 1 { &MEASURES[..1] } else { &MEASURES };
         let row = |(name, unit, of): &(&str, &'static str, Of)| {
             let of = level.map(|level| level.map(of));
-            let row = measured(format!("{name}, {}", plural(streams)), unit, of, starts);
+            let row = measured(format!("{name}, {}", plural(streams)), unit, of, starts, [0.0; 2]);
             if other_prompts && streams > 1 { row.without_ratio() } else { row }
         };
         measures.iter().map(row).collect::<Vec<_>>()
     };
     numbers.into_iter().flat_map(rows).collect()
+}
+
+/// The measures of depth, interruptions, thoughts and arrivals, each taken once.
+fn further(both: [&GenerationEvidence; 2]) -> Vec<Row> {
+    let exact = |name, unit, of: fn(&Report) -> Option<f64>| {
+        exact(name, unit, both.map(|account| of(account.report.as_ref()?)))
+    };
+    let rows = vec![
+        exact("decode at depth", "tokens/s", |report| {
+            Some(report.sweep.as_ref()?.deep.as_ref()?.decode_tokens_per_second)
+        }),
+        exact("ITL beside a long prompt", "ms", |report| {
+            Some(report.sweep.as_ref()?.interrupted.as_ref()?.itl_during_ms)
+        }),
+        exact("answer after thinking", "ms", |report| {
+            Some(report.sweep.as_ref()?.first_answers.as_ref()?.first_answer_ms?.median)
+        }),
+        exact("goodput", "answers/s", |report| Some(report.arrivals.as_ref()?.request_goodput)),
+    ];
+    rows.into_iter().filter(|row| row.values.iter().any(Option::is_some)).collect()
 }
 
 fn answers(both: [&GenerationEvidence; 2]) -> Vec<Row> {
@@ -248,12 +295,15 @@ fn exact(name: &str, unit: &str, values: [Option<f64>; 2]) -> Row {
     }
 }
 
-fn measured(name: String, unit: &str, of: [Option<Measured>; 2], starts: f64) -> Row {
-    let estimate = |of: &Option<Measured>| {
+/// A measure of both on a host where starts of a server differ so much, each taken beside so many users.
+fn measured(name: String, unit: &str, of: [Option<Measured>; 2], starts: f64, users: [f64; 2]) -> Row {
+    let estimate = |of: &Option<Measured>, beside: f64| {
         let Measured(_, values) = of.as_ref()?;
-        Run { start_spread: starts, ..Run::alone(values) }.estimate()
+        Run { start_spread: starts, beside, ..Run::alone(values) }.estimate()
     };
-    let ratio_of = |[first, second]: &[Option<Measured>; 2]| Some(estimate(second)?.over(estimate(first)?));
+    let ratio_of = |[first, second]: &[Option<Measured>; 2]| {
+        Some(estimate(second, users[1])?.over(estimate(first, users[0])?))
+    };
     let bounds = ratio_of(&of).map(|ratio| ratio.bounds(1, OUTSIDE).map(f64::exp));
     let intervals = of.map(|of| of.map(|Measured(interval, _)| interval));
     let ratio = ratio(intervals.map(|interval| interval.map(|interval| interval.median)));

@@ -182,7 +182,7 @@ fn as_found(context: &Context, id: GenerationId) -> Result<Option<AsFound>, Prob
     let Some(adopted) = context.store.adopted(id).unwrap_or_default() else { return Ok(None) };
     Ok(match adopted.unit {
         Some(unit) => {
-            let now = fs::read(&unit.path)?.map(Sha256Digest::of);
+            let now = fs::read_bytes(&unit.path)?.map(Sha256Digest::of);
             (now == Some(unit.digest)).then_some(AsFound::Unit(unit.path))
         }
         None => running_server::lives(&adopted.process).then_some(AsFound::Process(adopted.process.pid)),

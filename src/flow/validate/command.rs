@@ -9,7 +9,7 @@ use crate::{
     domain::{
         measure::USUAL_START_SPREAD,
         problem::Problem,
-        profile::{Gates, secrets::SecretText},
+        profile::{Arrivals, Gates, secrets::SecretText},
         validation::report::Report,
     },
     flow::{context::Context, event::Observer, validate},
@@ -20,9 +20,14 @@ use std::time::Duration;
 /// The time for one request to a server without a profile: the default of profiles.
 const REQUEST_PATIENCE: Duration = Duration::from_mins(5);
 
-/// Validates the running server. Nothing is changed, whatever the result.
-pub fn validate(context: &Context, file: Option<&ReferenceFile>) -> Result<Report, Problem> {
-    let current = context.store.deployed()?;
+/// Validates the running server. Nothing is changed, whatever the result. These `arrivals` stand in for those of its profile.
+pub fn validate(
+    context: &Context,
+    file: Option<&ReferenceFile>,
+    arrivals: Option<Arrivals>,
+) -> Result<Report, Problem> {
+    let mut current = context.store.deployed()?;
+    current.plan.gates.arrivals = arrivals.or(current.plan.gates.arrivals.take());
     let whose = generation::whose(context, &current)?;
     generation::report(
         &context.store,

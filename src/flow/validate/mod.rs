@@ -1,8 +1,10 @@
 //! Validates a generation: asks its API everything that its gates need, and judges the answers.
 
+mod arrivals;
 pub mod command;
 mod conformance;
 mod connections;
+mod deep;
 pub mod generation;
 mod others;
 mod quality;
@@ -144,6 +146,12 @@ pub async fn validate(
         sweep = validation.sweep(&known, single).await;
         judgement = found(&validation.checks);
     }
+    let mut arrivals = None;
+    if let Some(wanted) = gates.arrivals.as_ref().filter(|_| judgement.failures.is_empty()) {
+        arrivals = validation.arrivals(&known, wanted).await;
+        judgement = found(&validation.checks);
+        judgement.add(wanted, arrivals.as_ref());
+    }
     for why in &judgement.not_judged {
         validation.observer.see(Event::Warning(why.clone()));
     }
@@ -161,6 +169,7 @@ pub async fn validate(
         added_fields: validation.added_fields,
         throughput,
         sweep,
+        arrivals,
         comparison: judgement.comparison,
         failures: judgement.failures,
         doubts: judgement.doubts,

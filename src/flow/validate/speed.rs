@@ -10,15 +10,20 @@ use crate::{
         conformance::Violation,
         measure::{
             Sample, Throughput,
+            conditions::GpuConditions,
             prompts::{PromptSource, SHORT},
             run::Run,
+            speculation::Speculation,
             stats::rates,
         },
         profile::Gates,
         validation::sequential::{is_clear, is_clearly_below},
     },
     flow::event::{Event, Observer},
-    host::vllm::api::{Api, Received},
+    host::{
+        machine::conditions::ConditionsWatch,
+        vllm::api::{Api, Received},
+    },
 };
 use std::{
     cell::Cell,
@@ -66,6 +71,8 @@ pub(super) struct Measured {
     /// Requests that were made anew, since this client was stalled.
     thrown_away: u32,
     start_spread: f64,
+    speculation: Option<Speculation>,
+    gpus: Vec<GpuConditions>,
 }
 
 impl Measured {
@@ -76,6 +83,8 @@ impl Measured {
             thrown_away: self.thrown_away,
             made_anew,
             prompts: Some(PromptSource::NOW),
+            speculation: self.speculation,
+            gpus: self.gpus.clone(),
             ..Throughput::of(&self.samples)?
         };
         Some(all.among_starts(self.start_spread))
@@ -116,8 +125,24 @@ impl Measured {
 
 /// Streams the warm-ups and then the measured requests, one after the other, each to its full length,
 /// until they are enough by the rule, or as many as it allows. What others disturb is made anew as long as the rule's
-/// patience lasts; then the undisturbed requests decide, or all if there are too few of them.
+/// patience lasts; then the undisturbed requests decide, or all if there are too few of them. Meanwhile the GPUs are looked at.
 pub(super) async fn measure(
+    api: &Api,
+    gates: &Gates,
+    prompting: Prompting,
+    rule: Rule<'_>,
+    observer: &dyn Observer,
+) -> Result<Measured, Violation> {
+    let watch = api.is_here().then(ConditionsWatch::begin);
+    let before = api.speculation().await;
+    let measured = requests(api, gates, prompting, rule, observer).await;
+    let after = if before.is_some() { api.speculation().await } else { None };
+    let gpus = watch.map(ConditionsWatch::end).unwrap_or_default();
+    let speculation = after.zip(before).and_then(|(after, before)| after.since(before));
+    measured.map(|measured| Measured { speculation, gpus, ..measured })
+}
+
+async fn requests(
     api: &Api,
     gates: &Gates,
     prompting: Prompting,
@@ -253,8 +278,12 @@ impl Prompting {
     /// A request to go on with the text of this name, of so many characters. Its beginning no request had before on this
     /// server: vLLM would use its prefix cache, and the time to the first token would be far too short.
     pub(super) fn request(self, name: &str, characters: usize, tokens: u32) -> Request {
+        self.asking(name, &PromptSource::NOW.text(name, characters), tokens)
+    }
+
+    /// A request of this name with this text, whose beginning no request had before, either.
+    pub(super) fn asking(self, name: &str, text: &str, tokens: u32) -> Request {
         let now = jiff::Timestamp::now().as_microsecond();
-        let text = PromptSource::NOW.text(name, characters);
         let prompt = format!("Entry {now}-{name} {text}");
         match self {
             Self::Fixed => Request::complete(prompt, tokens).to_the_limit(),

@@ -10,7 +10,7 @@ use crate::{
             prompts::{PromptSource, SHORT},
         },
         profile::Gates,
-        validation::sweep::{Concurrency, Level, Pace, PromptLength, Swept, longest_prompt},
+        validation::sweep::{Concurrency, Level, Pace, PromptLength, Readings, Swept, longest_prompt},
     },
     flow::event::{Event, Observer},
     host::vllm::api::Api,
@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, stream};
 use std::time::Instant;
 
 /// Tokens of an answer of which only the first counts. Two, since one has no time per output token.
-const FIRST_TOKENS: u32 = 2;
+pub(super) const FIRST_TOKENS: u32 = 2;
 
 /// A sweep under way.
 pub(super) struct Sweep<'a> {
@@ -43,7 +43,8 @@ impl Sweep<'_> {
         };
         let began = Instant::now();
         let left = || wanted.time.saturating_sub(began.elapsed()).as_secs_f64();
-        self.prompts(pace, || left() / 2.0, &mut swept).await?;
+        let characters = self.prompts(pace, || left() / 2.0, &mut swept).await?;
+        self.deep(pace, characters, || left() / 3.0, &mut swept).await?;
         let levels = self.levels(&mut swept);
         let mut pace = pace;
         for (index, &streams) in levels.iter().enumerate() {
@@ -59,7 +60,9 @@ impl Sweep<'_> {
             self.observer.see(Event::Stage(format!("measure {streams} streams at once")));
             let samples = self.streams(level).await?;
             pace = Pace::of(streams, &samples).unwrap_or(pace);
-            swept.streams.extend(Concurrency::of(streams, samples));
+            let warmups = if level.warmup_tokens > 0 { streams } else { 0 };
+            let level = Concurrency::of(streams, samples);
+            swept.streams.extend(level.map(|level| Concurrency { warmups, ..level }));
         }
         Ok(swept)
     }
@@ -76,12 +79,13 @@ impl Sweep<'_> {
         levels
     }
 
+    /// Measures the lengths of prompts. Returns how many characters make a token.
     async fn prompts(
         &self,
         mut pace: Pace,
         left: impl Fn() -> f64,
         swept: &mut Swept,
-    ) -> Result<(), Violation> {
+    ) -> Result<f64, Violation> {
         let wanted = &self.gates.sweep.prompt_tokens;
         let room = self.known.max_model_len.map_or(u32::MAX, longest_prompt);
         let mut characters = characters_per_token(SHORT, pace.input_len);
@@ -92,17 +96,17 @@ impl Sweep<'_> {
                 continue;
             }
             let share = left() / (wanted.len() - index) as f64;
-            let Some(count) = pace.prompts(tokens, share) else {
+            let Some(readings) = pace.prompts(tokens, share) else {
                 swept.left_out.push(format!("a prompt of {tokens} tokens: no time"));
                 continue;
             };
             self.observer.see(Event::Stage(format!("measure a prompt of {tokens} tokens")));
-            match self.length(tokens, count, characters).await {
+            match self.length(tokens, readings, characters).await {
                 Ok(samples) => {
                     let Some(length) = PromptLength::of(tokens, samples) else { continue };
                     pace = Pace::of(1, &length.samples).unwrap_or(pace);
                     characters *= f64::from(tokens) / f64::from(length.input_len.max(1));
-                    swept.prompts.push(length);
+                    swept.prompts.push(PromptLength { warmups: readings.warmups, ..length });
                 }
                 // The context of a server that does not tell it.
                 Err(Violation::Fault(ApiError::Refused { status: 400..=499, message })) => {
@@ -111,27 +115,49 @@ impl Sweep<'_> {
                 Err(violation) => return Err(violation),
             }
         }
-        Ok(())
+        Ok(characters)
     }
 
-    /// Sends so many requests of this length, one after the other.
-    async fn length(&self, tokens: u32, count: u32, characters: f64) -> Result<Vec<Sample>, Violation> {
+    /// Sends so many requests of this length, one after the other. Returns those that count.
+    async fn length(
+        &self,
+        tokens: u32,
+        readings: Readings,
+        characters: f64,
+    ) -> Result<Vec<Sample>, Violation> {
+        let length = whole(f64::from(tokens) * characters);
+        let request = |name: &str| self.prompting.request(&format!("{tokens}-{name}"), length, FIRST_TOKENS);
+        for number in 0..readings.warmups {
+            self.one(&request(&format!("warm-up-{number}")), Instant::now()).await?;
+        }
         let began = Instant::now();
         let mut samples = Vec::new();
-        let length = whole(f64::from(tokens) * characters);
-        for number in 0..count {
-            let request = self.prompting.request(&format!("{tokens}-{number}"), length, FIRST_TOKENS);
-            samples.push(self.one(&request, began).await?);
+        for number in 0..readings.requests {
+            samples.push(self.one(&request(&number.to_string()), began).await?);
         }
         Ok(samples)
     }
 
-    /// Runs the streams, each making its next request when it has its answer.
+    /// Runs the streams, each making its next request when it has its answer. Before, each gets a short answer that does not
+    /// count: the first batch of a size may compile.
     async fn streams(&self, level: Level) -> Result<Vec<Sample>, Violation> {
         self.api.connect(level.streams).await;
+        if level.warmup_tokens > 0 {
+            self.at_once(level, "warm-up-", level.streams, level.warmup_tokens).await?;
+        }
+        self.at_once(level, "", level.requests, level.output_tokens).await
+    }
+
+    async fn at_once(
+        &self,
+        level: Level,
+        label: &str,
+        requests: u32,
+        tokens: u32,
+    ) -> Result<Vec<Sample>, Violation> {
         let began = Instant::now();
-        let requests: Vec<Request> = (0..level.requests)
-            .map(|n| self.prompting.request(&format!("{}-{n}", level.streams), SHORT, level.output_tokens))
+        let requests: Vec<Request> = (0..requests)
+            .map(|n| self.prompting.request(&format!("{label}{}-{n}", level.streams), SHORT, tokens))
             .collect();
         let at_once = usize::try_from(level.streams).unwrap_or(usize::MAX);
         let answers: Vec<Result<Sample, Violation>> = stream::iter(&requests)
@@ -142,7 +168,7 @@ impl Sweep<'_> {
         answers.into_iter().collect()
     }
 
-    async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Violation> {
+    pub(super) async fn one(&self, request: &Request, began: Instant) -> Result<Sample, Violation> {
         let began_ms = millis(began.elapsed());
         let sample = heard_to_the_end(request, &self.api.stream(request).await?)?;
         Ok(Sample { began_ms, ..sample })
@@ -155,6 +181,6 @@ fn characters_per_token(characters: usize, tokens: u32) -> f64 {
 
 /// A number of characters, rounded down: at most what a request may have at all.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded on both sides")]
-fn whole(characters: f64) -> usize {
+pub(super) fn whole(characters: f64) -> usize {
     characters.clamp(0.0, f64::from(u32::MAX)) as usize
 }

@@ -129,7 +129,7 @@ pub fn weights(folder: &Path, presence: Presence) -> Result<WeightFiles, Problem
 
 fn header(path: &Path, presence: Presence) -> Result<Header, Problem> {
     let flawed = |flaw: &Flaw| flawed(&path.display().to_string(), flaw);
-    let mut file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
+    let mut file = fs::open_file(path).map_err(|e| fs::failed("open", path, e))?;
     let size = file.metadata().map_err(|e| fs::failed("read", path, e))?.len();
     if is_pointer(path) {
         return Err(flawed(&Flaw::Pointer));

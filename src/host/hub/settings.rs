@@ -186,7 +186,11 @@ fn at_home(text: String, user: Option<&Path>) -> PathBuf {
     }
 }
 
+/// The token in a file. What is none, such as `/dev/null`, holds none.
 fn token_in(path: &Path) -> Result<Option<Token>, Problem> {
+    if path.exists() && !path.is_file() {
+        return Ok(None);
+    }
     fs::read(path)?.map_or(Ok(None), |text| Token::of(&text))
 }
 

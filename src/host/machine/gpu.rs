@@ -59,7 +59,7 @@ const LIBRARIES: [&str; 4] = [
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
 ];
 
-fn library() -> Result<Nvml, NvmlError> {
+pub(super) fn library() -> Result<Nvml, NvmlError> {
     let found = Nvml::init();
     let is_missing =
         |error: &NvmlError| matches!(error, NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound);

@@ -1,5 +1,6 @@
 //! This machine's memory, processors and GPUs.
 
+pub(crate) mod conditions;
 pub mod gpu;
 pub mod limits;
 pub mod page_cache;

@@ -170,7 +170,7 @@ impl Import<'_> {
                 Found::Unreadable(_) => Err(Difference::Unreadable),
             };
             let taken = match from {
-                Ok(from) if std::fs::File::open(&from).is_err() => Err(Difference::Unreadable),
+                Ok(from) if fs::open_file(&from).is_err() => Err(Difference::Unreadable),
                 Ok(from) => self.take(file, &from, worker)?,
                 Err(found) => Err(found),
             };

@@ -22,7 +22,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::ErrorKind,
     ops::Range,
     os::unix::fs::FileExt,
@@ -373,7 +373,7 @@ pub(super) fn bytes(path: &Path, range: &Range<u64>) -> Result<Option<Vec<u8>>, 
     let length = usize::try_from(range.end - range.start)
         .map_err(|e| Problem::new(Kind::Unexpected, "a piece is larger than the memory").because(e))?;
     let mut bytes = vec![0; length];
-    match File::open(path).and_then(|file| file.read_exact_at(&mut bytes, range.start)) {
+    match fs::open_file(path).and_then(|file| file.read_exact_at(&mut bytes, range.start)) {
         Ok(()) => Ok(Some(bytes)),
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(fs::failed("read", path, e)),

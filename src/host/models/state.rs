@@ -36,8 +36,8 @@ impl Store {
     }
 
     fn read_damages(&self) -> Result<Option<Damages>, Problem> {
-        let text = fs::read(&self.layout().damages())?;
-        Ok(text.map_or_else(|| Some(Damages::default()), |text| serde_json::from_str(&text).ok()))
+        let bytes = fs::read_bytes(&self.layout().damages())?;
+        Ok(bytes.map_or_else(|| Some(Damages::default()), |bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// A problem with a model that was found damaged, and not repaired since: it is not served, exported or

@@ -5,7 +5,7 @@ pub use super::reading::{failed, names};
 use super::{sync_hook, trust};
 use crate::domain::{problem::Problem, size::ByteSize};
 use rustix::{
-    fs::{CWD, RenameFlags},
+    fs::{CWD, Mode, RenameFlags},
     io::Errno,
 };
 use std::{
@@ -30,10 +30,18 @@ const EXECUTABLE: u32 = 0o100;
 const ALL_BITS: u32 = 0o7777;
 /// The mode of finished files: nobody may write to them.
 const FROZEN_MODE: u32 = 0o444;
+/// The longest file that is read into memory. The largest are manifests and models' tokenizers, of some MB.
+const LONGEST: u64 = 256 << 20;
 /// Between two looks at whether somebody wants it to stop.
 const COPIED_AT_ONCE: u64 = 32 << 20;
 /// Permission of everybody to read: the service runs as a user of its own.
 const WORLD_READABLE: u32 = 0o004;
+
+/// Sets the permissions of what this process and those that it starts write without saying whose it is: as [`FILE_MODE`]
+/// and [`DIRECTORY_MODE`], whatever the caller's umask. The service's own user reads it, and nobody else writes to it.
+pub(crate) fn ignore_callers_umask() {
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+}
 
 /// Makes `path` and its missing parents, readable by all, each durable.
 pub fn make_directory(path: &Path) -> Result<(), Problem> {
@@ -50,6 +58,27 @@ pub fn make_directory(path: &Path) -> Result<(), Problem> {
     fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
         .map_err(|e| failed("set the mode of", path, e))?;
     sync_parent(path)
+}
+
+/// Lets everybody read a directory and what is below it, and nobody else write to any of it, whatever the programs that
+/// made it thought of others. A program keeps its permission to run, and lends nobody's identity.
+pub(crate) fn let_nobody_else_write(directory: &Path) -> Result<(), Problem> {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        open_to_all(&directory)?;
+        for name in entries(&directory)? {
+            let path = directory.join(name);
+            let found = fs::symlink_metadata(&path).map_err(|e| failed("look at", &path, e))?;
+            let wanted = if found.mode() & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
+            if found.is_dir() {
+                directories.push(path);
+            } else if found.is_file() && found.mode() & ALL_BITS != wanted {
+                fs::set_permissions(&path, fs::Permissions::from_mode(wanted))
+                    .map_err(|e| failed("set the mode of", &path, e))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lets everybody read a directory, and nobody else write to it.
@@ -217,7 +246,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
 
 /// Copies only the first bytes of a file, as [`copy`] does. A copy that fails is removed.
 pub(crate) fn copy_part(from: &Path, to: &Path, most: u64, tick: Tick<'_>) -> Result<(), Problem> {
-    let source = open_file(from)?;
+    let source = open_file(from).map_err(|e| failed("open", from, e))?;
     let mode = source.metadata().map_err(|e| failed("look at", from, e))?.mode();
     let mode = if mode & EXECUTABLE == 0 { FILE_MODE } else { PROGRAM_MODE };
     let mut new = OpenOptions::new();
@@ -253,14 +282,14 @@ fn pour(source: &File, target: &mut File, most: u64, tick: Tick<'_>) -> Result<i
 }
 
 /// Opens a regular file that may be somebody else's. Opening a pipe would wait for its writer.
-fn open_file(path: &Path) -> Result<File, Problem> {
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(path).map_err(|e| failed("open", path, e))?;
-    if file.metadata().map_err(|e| failed("look at", path, e))?.is_file() {
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
         return Ok(file);
     }
-    Err(Problem::doing(format_args!("copy `{}`", path.display()), "it is no file"))
+    Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"))
 }
 
 /// How [`reflink_or_copy`] put a content in place.
@@ -330,7 +359,7 @@ fn make_writable(path: &Path) -> Result<(), Problem> {
 
 /// Copies a file by sharing its blocks. `false` where the file system cannot.
 pub(crate) fn clone(from: &Path, to: &Path) -> Result<bool, Problem> {
-    let source = open_file(from)?;
+    let source = open_file(from).map_err(|e| failed("open", from, e))?;
     let mut new = OpenOptions::new();
     let target =
         new.write(true).create_new(true).mode(FILE_MODE).open(to).map_err(|e| failed("write", to, e))?;
@@ -385,9 +414,23 @@ pub(crate) fn flush(file: &File, path: &Path) -> io::Result<()> {
 
 /// The text of a file, or nothing where there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Problem> {
-    match fs::read_to_string(path) {
+    let text = read_bytes(path)?.map(String::from_utf8).transpose();
+    text.map_err(|e| failed("read", path, io::Error::new(ErrorKind::InvalidData, e.utf8_error())))
+}
+
+/// The bytes of a file, or nothing where there is none. It may be somebody else's: a pipe is not waited for, and one
+/// without end is not read to it. It may be damaged: then it is no text.
+pub(crate) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+    let bytes = open_file(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        match file.take(LONGEST + 1).read_to_end(&mut bytes)? {
+            length if length as u64 > LONGEST => Err(ErrorKind::FileTooLarge.into()),
+            _ => Ok(bytes),
+        }
+    });
+    match bytes {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(|e| failed("read", path, e)),
+        bytes => bytes.map(Some).map_err(|e| failed("read", path, e)),
     }
 }
 

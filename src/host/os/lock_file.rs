@@ -81,6 +81,15 @@ pub(crate) fn enter_alone(folder: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Makes the lock's file of another program one that only we can open, unless it is. Whoever has the old one open keeps
+/// that.
+pub(crate) fn close(path: &Path) -> Result<(), Problem> {
+    match open(path)? {
+        (_, Openers::We) => Ok(()),
+        (_, Openers::Anybody) => fs::write_as(path, LOCK_MODE, []),
+    }
+}
+
 /// A problem with directories that somebody else could change or replace, by their own permissions or by those of a
 /// folder above: a link there would lead what root writes elsewhere, and what they put there would be run.
 ///
@@ -119,10 +128,7 @@ fn replace(path: &Path) -> Result<(), Problem> {
     // one.
     let (turn, _) = open(&turn)?;
     turn.lock().map_err(|e| fs::failed("lock", path, e))?;
-    match open(path)? {
-        (_, Openers::We) => Ok(()),
-        (_, Openers::Anybody) => fs::write_as(path, LOCK_MODE, []),
-    }
+    close(path)
 }
 
 /// Whether this is still the file of that name.

@@ -1,6 +1,6 @@
 //! The `sd_notify` protocol, from both ends. Without a service manager, telling it something does nothing.
 
-use crate::domain::problem::Problem;
+use crate::domain::{problem::Problem, spelling::visible};
 use std::{
     io,
     os::unix::net::UnixDatagram,
@@ -14,9 +14,10 @@ pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
 /// Longest message that is read.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// Reports what the service does. It must be one line, since the next would be another message.
+/// Reports what the service does. It must be one line, since the next would be another message; and it may quote an
+/// engine, while `systemctl status` prints it as it is.
 pub(crate) fn status(text: &str) {
-    send(&[sd_notify::NotifyState::Status(&text.replace('\n', "; "))]);
+    send(&[sd_notify::NotifyState::Status(&visible(text).replace('\n', "; "))]);
 }
 
 /// Reports that the service answers from now on.

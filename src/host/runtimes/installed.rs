@@ -4,6 +4,7 @@
 //! A runtime has tens of thousands of files. While all their stamps are unchanged since they were hashed,
 //! none is read: one hash over the stamps is remembered.
 
+use super::uv;
 use crate::{
     domain::{
         digest::Sha256Digest,
@@ -76,7 +77,8 @@ pub struct Ready<'a> {
 impl TreeHashCache {
     /// Reads the hash cache of a file. A damaged file counts as an empty one: everything is hashed again.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        let bytes = fs::read_bytes(path)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// Reads the service's own hash cache, in the directory that systemd gives it (`StateDirectory=`). Empty
@@ -156,7 +158,7 @@ impl StoreWriter<'_> {
         fs::write(&layout.manifest(name), manifest.to_text())?;
         fs::publish_over(staged, to)?;
         // A rename touches nothing inside: the hashes stay true.
-        self.note_tree(name, stamps(&manifest, &verify::walk(to)?))
+        self.note_tree(name, stamps(&manifest, &parts(to)?))
     }
 
     /// Saves what was proven.
@@ -193,14 +195,14 @@ pub(crate) fn check(
     progress: Progress<'_>,
 ) -> Result<Seen, Problem> {
     let began = SystemTime::now();
-    let there = verify::walk(folder)?;
+    let there = parts(folder)?;
     let before = stamps(manifest, &there);
     if cache.knows(name, before) {
         return Ok(Seen { damaged: Vec::new(), noted: Some((name, before)) });
     }
     let mut differences = BTreeMap::new();
     let mut jobs = Vec::new();
-    for (path, entry) in manifest.entries() {
+    for (path, entry) in manifest.entries().iter().filter(|(path, _)| *path != Path::new(uv::LOCK)) {
         match (there.get(path), entry) {
             (None, _) => drop(differences.insert(path, Difference::Missing)),
             (Some(found), Entry::File { sha256, size, mode }) => match plainly(found, *size, *mode) {
@@ -230,7 +232,7 @@ pub(crate) fn check(
         pieces: Vec::new(),
     };
     let damaged: Vec<_> = differences.into_iter().map(damage).collect();
-    let after = verify::walk(folder)?;
+    let after = parts(folder)?;
     let known = damaged.is_empty() && is_settled(&after, began) && stamps(manifest, &after) == before;
     Ok(Seen { damaged, noted: known.then_some((name, before)) })
 }
@@ -253,12 +255,22 @@ fn mode_of(found: &Metadata) -> Mode {
     if found.mode() & 0o111 == 0 { Mode::Plain } else { Mode::Program }
 }
 
-/// Syncs a folder to which nothing more is written, and hashes everything below it.
+/// The files below a folder that are a part of it. The lock of the uv that made it, which an earlier version left there, is
+/// none: anybody can write to it.
+fn parts(folder: &Path) -> Result<BTreeMap<PathBuf, Metadata>, Problem> {
+    let mut there = verify::walk(folder)?;
+    there.remove(Path::new(uv::LOCK));
+    Ok(there)
+}
+
+/// Closes a folder to which nothing more is written to everybody else, syncs it, and hashes everything below it.
 pub fn finish(
     folder: &Path,
     interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
+    fs::remove(&folder.join(uv::LOCK))?;
+    fs::let_nobody_else_write(folder)?;
     fs::sync_file_system(folder)?;
     settle(folder)?;
     take_stock(folder, interrupt, progress)
@@ -272,7 +284,7 @@ pub(crate) fn take_stock(
 ) -> Result<BTreeMap<PathBuf, Entry>, Problem> {
     let mut entries = BTreeMap::new();
     let mut files = Vec::new();
-    for (path, found) in verify::walk(folder)? {
+    for (path, found) in parts(folder)? {
         let whole = folder.join(&path);
         if found.is_file() {
             files.push((whole, path, mode_of(&found)));
@@ -309,7 +321,7 @@ fn is_settled(there: &BTreeMap<PathBuf, Metadata>, now: SystemTime) -> bool {
 
 /// Waits until any later change is sure to show in the stamps.
 fn settle(folder: &Path) -> Result<(), Problem> {
-    let there = verify::walk(folder)?;
+    let there = parts(folder)?;
     let began = Instant::now();
     while !is_settled(&there, SystemTime::now()) && began.elapsed() < SETTLED_AFTER {
         sleep(LOOK_EVERY);

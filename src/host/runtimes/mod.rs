@@ -9,7 +9,7 @@ pub mod uv;
 pub mod wheels;
 
 use super::{
-    os::{fs, signals::Interrupt},
+    os::{fs, lock_file, signals::Interrupt},
     store::{StoreWriter, nix_store::StorePath},
 };
 use crate::domain::{
@@ -150,6 +150,8 @@ pub fn install(
         Interpreter::System { version, .. } => system(version),
     };
     let staged = writer.stage(&format!("runtime-{}", name.short()))?;
+    // Whoever can enter it can lock what uv locks, and have it wait.
+    lock_file::enter_alone(&staged)?;
     let requirements = staged.join("requirements.txt");
     fs::write_new(&requirements, runtime.requirements())?;
 

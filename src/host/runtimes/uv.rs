@@ -58,6 +58,9 @@ const INDEX: [&str; 13] = [
     "UV_OFFLINE",
     "UV_PYTHON_INSTALL_MIRROR",
 ];
+/// The name of the files by which one uv waits for another. It lets everybody open them, and whoever can open one can have
+/// it wait.
+pub(super) const LOCK: &str = ".lock";
 /// The variable that names a cache of uv's to be used, and kept: for tests, and for hosts that are given
 /// their wheels.
 pub const CACHE: &str = "AWQDEPLOY_UV_CACHE";
@@ -99,12 +102,16 @@ impl Uv {
         let given = variables.get(CACHE).filter(|named| !named.is_empty()).map(PathBuf::from);
         let own = layout.staging().join("uv");
         if given.is_none() {
-            fs::make_directory(&own)?;
+            fs::make_directory(&layout.staging())?;
+            lock_file::enter_alone(&own)?;
         }
         lock_file::only_ours(&[given.as_deref().unwrap_or(&own)])?;
         let mut environment = environment(variables);
         // An interpreter that uv installs must lie where the service can read it.
-        environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&layout.root().join("store/python")));
+        let pythons = layout.root().join("store/python");
+        fs::make_directory(&pythons)?;
+        lock_file::close(&pythons.join(LOCK))?;
+        environment.insert("UV_PYTHON_INSTALL_DIR".into(), shown(&pythons));
         Ok(Self { environment, cache: given.map_or(Cache::Own(own), Cache::Given), declared: None })
     }
 

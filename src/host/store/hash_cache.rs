@@ -117,7 +117,8 @@ impl HashCache {
 
     /// Reads the cache of a file. A damaged file counts as an empty one: everything is hashed again.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        Ok(fs::read(path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        let bytes = fs::read_bytes(path)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// The text of the cache's file.

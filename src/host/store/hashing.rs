@@ -15,7 +15,6 @@ use crate::{
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs::File,
     num::NonZeroU64,
     ops::Range,
     os::unix::fs::FileExt,
@@ -82,7 +81,7 @@ pub(crate) fn part(
     ahead: Option<Range<u64>>,
     worker: &mut Worker<'_>,
 ) -> Result<Option<Sha256Digest>, Problem> {
-    let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
+    let file = fs::open_file(path).map_err(|e| fs::failed("open", path, e))?;
     if let Some(ahead) = ahead {
         // Only a hint: without it the disk is waited for.
         let _unheard =
@@ -105,7 +104,7 @@ pub(crate) fn part(
 
 /// Reads a file in order. Returns the number of its bytes.
 fn read(path: &Path, worker: &mut Worker<'_>, see: &mut dyn FnMut(&[u8])) -> Result<ByteSize, Problem> {
-    let file = File::open(path).map_err(|e| fs::failed("open", path, e))?;
+    let file = fs::open_file(path).map_err(|e| fs::failed("open", path, e))?;
     let _unheard = fadvise(&file, 0, None, Advice::Sequential);
     let mut size = 0;
     loop {

@@ -18,8 +18,8 @@ const RESULT: &str = "SERVICE_RESULT";
 
 /// Reads the failure count. A damaged file counts as an empty one: to count anew is better than not to serve.
 pub(crate) fn read(layout: &Layout) -> Result<FailureCount, Problem> {
-    let text = fs::read(&layout.tally())?;
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    let bytes = fs::read_bytes(&layout.tally())?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
 /// Writes the failure count, synced.

@@ -48,7 +48,7 @@ impl UnitFolder {
         for folder in self.all() {
             for unit in units {
                 let path = folder.join(&unit.name);
-                if fs::read(&path)?.is_some_and(|found| !unit::is_ours(&found) && !is_adopted(unit, &found)) {
+                if text(&path)?.is_some_and(|found| !unit::is_ours(&found) && !is_adopted(unit, &found)) {
                     return Err(foreign(&path));
                 }
             }
@@ -64,7 +64,7 @@ impl UnitFolder {
     pub(crate) fn found(&self, unit: &str) -> Result<Option<(PathBuf, String)>, Problem> {
         let (Self::Plain(folder) | Self::Declared { control: folder, .. }) = self;
         let path = folder.join(unit);
-        Ok(fs::read(&path)?.map(|text| (path, text)))
+        Ok(text(&path)?.map(|text| (path, text)))
     }
 
     /// Writes these units. Returns whether anything changed.
@@ -75,11 +75,11 @@ impl UnitFolder {
             let (folder, wanted) = match self {
                 Self::Plain(folder) => (folder, true),
                 Self::Declared { declared, control } => {
-                    (control, fs::read(&declared.join(name))?.as_ref() != Some(text))
+                    (control, self::text(&declared.join(name))?.as_ref() != Some(text))
                 }
             };
             let path = folder.join(name);
-            let found = fs::read(&path)?;
+            let found = self::text(&path)?;
             if wanted && found.as_ref() != Some(text) {
                 if found.is_some_and(|found| is_adopted(unit, &found)) {
                     // In the same folder: it may hold secrets, and keeps its mode.
@@ -109,6 +109,11 @@ impl UnitFolder {
             Self::Declared { declared, control } => vec![declared, control],
         }
     }
+}
+
+/// The text of a unit's file. One that is damaged is another than ours, and is written anew.
+fn text(path: &Path) -> Result<Option<String>, Problem> {
+    Ok(fs::read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Whether this unit may replace this text of somebody else's.

@@ -4,12 +4,12 @@ use super::connection::{Arriving, Connection, Connections};
 use crate::{
     domain::{
         api::{
-            openai::{Answer, ApiError, Delivery, Load, Models, Request, complaint},
+            openai::{Answer, ApiError, Delivery, Load, Models, Request, complaint, speculation},
             sse,
             stream::{Streamed, Transcript},
         },
         conformance::{Ask, Exchange},
-        measure::{Arrival, Sample},
+        measure::{Arrival, Sample, speculation::Speculation},
         planning::plan::Plan,
         problem::{Kind, Problem},
         profile::secrets::SecretText,
@@ -252,6 +252,17 @@ impl Api {
     pub(crate) async fn counts(&self) -> Option<Counts> {
         let metrics = self.get("/metrics").await.ok()?.expect_ok().ok()?;
         Counts::parse(&metrics)
+    }
+
+    /// The engine's guesses since it started. Absent where it does not speculate, or does not tell.
+    pub(crate) async fn speculation(&self) -> Option<Speculation> {
+        speculation(&self.get("/metrics").await.ok()?.expect_ok().ok()?)
+    }
+
+    /// Whether the server is on this host.
+    pub(crate) fn is_here(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// The work that the engine has done for all clients. Absent where it does not tell.

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        adoption::{Process, Seen},
+        adoption::{Process, Seen, program::is_passing, standing::Standing},
         problem::{Kind, Problem},
         service::unit::hides,
         store::layout::Scope,
@@ -61,6 +61,8 @@ pub(crate) struct FoundServer {
     pub(crate) since: Option<SystemTime>,
     /// The number of what started it.
     pub parent: i32,
+    /// How the kernel runs it.
+    pub standing: Standing,
 }
 
 /// This manager's unit of this name, with or without suffix.
@@ -73,7 +75,7 @@ pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
     }
     let name = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
     let (manager, properties) =
-        (scope_option(scope), "LoadState,FragmentPath,DropInPaths,MainPID,Type,ControlGroup");
+        (scope_option(scope), "Id,LoadState,FragmentPath,DropInPaths,MainPID,Type,ControlGroup");
     let arguments = [manager, "show", "--property", properties, "--no-pager", "--", &name];
     let said = exec::run("systemctl", &arguments, &BTreeMap::new())?.success()?;
     let property = |wanted: &str| {
@@ -96,7 +98,8 @@ pub(crate) fn unit(name: &str, scope: Scope) -> Result<LoadedUnit, Problem> {
         main: property("MainPID").parse().ok().filter(|pid| *pid > 0),
         kind: property("Type").to_owned(),
         group: ControlGroup::named(property("ControlGroup")),
-        name,
+        // Behind an alias, the unit's own.
+        name: Some(property("Id")).filter(|id| !id.is_empty()).unwrap_or(&name).to_owned(),
         path,
         text,
     })
@@ -169,7 +172,25 @@ fn sighting(pid: i32) -> Option<FoundServer> {
         },
         since: std::fs::metadata(format!("/proc/{pid}")).and_then(|found| found.modified()).ok(),
         parent: process.stat().ok()?.ppid,
+        standing: standing(&process),
     })
+}
+
+/// The terms on which this program itself runs: those of a login, or of a service without any of its own.
+pub(crate) fn usual_standing() -> Standing {
+    proc::Process::myself().map(|own| standing(&own)).unwrap_or_default()
+}
+
+fn standing(process: &proc::Process) -> Standing {
+    let stat = process.stat().ok();
+    let maps = std::fs::read_to_string(format!("/proc/{}/numa_maps", process.pid)).unwrap_or_default();
+    let heap = maps.lines().find(|line| line.contains(" heap ")).and_then(|line| line.split(' ').nth(1));
+    Standing {
+        nice: stat.as_ref().map_or(0, |stat| stat.nice),
+        policy: stat.and_then(|stat| stat.policy).unwrap_or(0),
+        cpus: process.status().ok().and_then(|status| status.cpus_allowed_list).unwrap_or_default(),
+        memory: heap.unwrap_or("default").to_owned(),
+    }
 }
 
 fn identity(process: &proc::Process) -> Option<Process> {
@@ -267,8 +288,14 @@ pub(crate) fn program(seen: &Seen) -> PathBuf {
     found.unwrap_or_else(|| seen.executable.clone())
 }
 
-/// A problem with an interpreter that the service's sandbox would hide.
+/// A problem with an interpreter that will not stay, or that the service's sandbox would hide.
 pub(crate) fn visible(python: &Path, scope: Scope) -> Result<(), Problem> {
+    if is_passing(python) {
+        let what = format!("`{}` lies in uv's cache, and is gone once that is cleaned", python.display());
+        return Err(Problem::new(Kind::Refused, what).help(
+            "install vLLM into a virtual environment (`uv venv /opt/vllm`), restart the server with that, and adopt it then",
+        ));
+    }
     let real = std::fs::canonicalize(python).map_err(|e| fs::failed("find", python, e))?;
     let environment = python.parent().and_then(Path::parent).unwrap_or(python);
     if hides(scope, &real) && !real.starts_with(environment) {

@@ -24,6 +24,8 @@ use awqdeploy::{
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     cell::{Cell, RefCell},
+    fs,
+    os::unix::fs::PermissionsExt,
     rc::Rc,
 };
 
@@ -70,11 +72,31 @@ fn what_was_left_of_an_activation_that_another_one_ended_is_not_carried_out() {
     stand.serves(NEW);
 }
 
+/// A disk that is full, or worse.
+#[test]
+fn who_cannot_tell_of_it_goes_back_all_the_same() {
+    let mut stand = Stand::serving();
+    stand.deploy(NEW).unwrap();
+    let number = order(&stand.context.store, ONE);
+    {
+        let writer = stand.context.store.writer(FORKED, "test").unwrap();
+        writer.journal(number).unwrap().record(&Activation::new(Some(TWO), ONE)).unwrap();
+    }
+    fs::create_dir(stand.context.layout().activation(number).join("events.jsonl")).unwrap();
+    let outcome = conduct(&mut stand, number).unwrap().unwrap();
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
+    stand.serves(NEW);
+}
+
 /// The new profile serves, and is slow from now on.
 fn slow() -> Stand {
-    let mut stand = Stand::serving();
+    slow_with(Stand::serving(), "")
+}
+
+/// Adds to the new profile, which serves and is slow.
+fn slow_with(mut stand: Stand, more: &str) -> Stand {
     let watched = format!(
-        "[watch]\nminutes = 5\nevery = \"1s\"\n[validation]\nmin-decode-tokens-per-second = {FLOOR:?}\n"
+        "{more}[watch]\nminutes = 5\nevery = \"1s\"\n[validation]\nmin-decode-tokens-per-second = {FLOOR:?}\n"
     );
     stand.write_profile(NEW, "[validation]\n", &watched);
     stand.deploy(NEW).unwrap();
@@ -152,6 +174,33 @@ fn what_does_not_stay_well_goes_back_once_the_lock_is_free() {
     let outcome = watch_told(&mut stand, begin, free).unwrap();
     assert_eq!(outcome.conclusion(), Conclusion::WentBack);
     assert!(told.get(), "it says for whom it waits");
+    stand.serves(OLD);
+}
+
+/// Whoever gives it another key may have moved the old one away first: those looks say nothing.
+#[test]
+fn a_key_that_is_gone_for_a_while_does_not_end_the_watch() {
+    let stand = Stand::serving();
+    let (key, away) = (stand.path("key"), stand.path("away"));
+    fs::write(&key, "s3cret").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut stand = slow_with(stand, &format!("[secrets]\napi-key-file = \"{}\"\n", key.display()));
+    let missed = Rc::new(Cell::new(false));
+    let tell = {
+        let missed = Rc::clone(&missed);
+        move |event: &Event| match event {
+            Event::Watched { wrong: Some(why), .. } if why.contains("nobody could be asked") => {
+                assert!(why.contains("there is no file"), "{why}");
+                missed.set(true);
+                fs::rename(&away, &key).unwrap();
+            }
+            Event::Watched { .. } if !missed.get() => fs::rename(&key, &away).unwrap(),
+            _ => {}
+        }
+    };
+    let outcome = watch_told(&mut stand, |_| (), tell).unwrap();
+    assert!(missed.get(), "it looks without the key");
+    assert_eq!(outcome.conclusion(), Conclusion::WentBack);
     stand.serves(OLD);
 }
 

@@ -1,5 +1,7 @@
 //! The probation: what a watched generation may do, and what it may not.
 
+#![allow(clippy::float_cmp, reason = "the values are exact in binary")]
+
 use awqdeploy::domain::{
     api::openai::Load,
     validation::{
@@ -215,4 +217,46 @@ fn an_engines_own_metrics_say_how_busy_it_is() {
     );
     assert_eq!(Load::parse("vllm:num_requests_running 1\n"), None);
     assert_eq!(Load::parse("<html>"), None);
+}
+
+/// vLLM's histogram of the waits: so many within a second, within ten, and in all.
+fn waits(within: [f64; 3], seconds: f64) -> Counts {
+    let [second, ten, all] = within;
+    let name = "vllm:time_to_first_token_seconds";
+    Counts::parse(&format!(
+        "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\nvllm:generation_tokens_total {}\n\
+         {name}_bucket{{engine=\"0\",le=\"1.0\"}} {second}\n{name}_bucket{{engine=\"0\",le=\"10.0\"}} {ten}\n\
+         {name}_bucket{{engine=\"0\",le=\"+Inf\"}} {all}\n{name}_count{{engine=\"0\"}} {all}\n\
+         {name}_sum{{engine=\"0\"}} {seconds}\n",
+        all * 100.0
+    ))
+    .unwrap()
+}
+
+#[test]
+fn what_users_wait_for_their_first_token_is_read_from_the_engine() {
+    let (before, after) = (waits([5.0, 5.0, 5.0], 2.0), waits([6.0, 8.0, 9.0], 42.0));
+    let served = after.since(&before, 15.0).unwrap();
+    assert_eq!((served.started, served.ttft), (4.0, Some(10.0)));
+    // One of the four waited for ten seconds or more; how long the two between one and ten waited is not known.
+    for (longest, late) in [(0.5, 3.0), (1.0, 3.0), (5.0, 1.0), (10.0, 1.0), (11.0, 0.0)] {
+        assert_eq!(after.late_since(&before, longest), late, "{longest} s");
+    }
+    assert_eq!(before.since(&before, 15.0).unwrap().ttft, None);
+}
+
+#[test]
+fn users_who_wait_too_long_are_no_service() {
+    let serves = |late: f64| {
+        Look::Users(Served { started: 3.0, late, ttft: Some(40.0), streams: 1.0, ..Served::default() })
+    };
+    let nobody = Look::Users(Served { streams: 1.0, ..Served::default() });
+    let found = judged(&times(&[serves(2.0), nobody.clone()], SLOW as usize));
+    let why = found.iter().flatten().next().unwrap();
+    assert!(why.contains("waited longer for their first token") && why.contains("40.0 s"), "{why}");
+    assert_eq!(found.iter().position(Option::is_some), Some(2 * (SLOW as usize - 1)));
+    // Half of them is not most; and one look at which most were served in time begins the count anew.
+    assert!(judged(&times(&[serves(1.0)], 20)).iter().all(Option::is_none));
+    let mixed = [times(&[serves(3.0)], SLOW as usize - 1), vec![serves(0.0)]].concat();
+    assert!(judged(&times(&mixed, 5)).iter().all(Option::is_none));
 }

@@ -13,6 +13,7 @@ use awqdeploy::{
         },
         generation_id::GenerationId,
         problem::Problem,
+        service::unit::Unit,
         store::layout::Layout,
     },
     flow::{
@@ -20,9 +21,12 @@ use awqdeploy::{
         deploy::rollback::{Target, rollback},
         inspect::status::status,
     },
-    host::store::{
-        Store,
-        journal::{self, Journal},
+    host::{
+        store::{
+            Store,
+            journal::{self, Journal},
+        },
+        systemd::unit_folder::UnitFolder,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -154,9 +158,11 @@ fn record(store: &Store, to: GenerationId, states: &[Activation]) -> u64 {
     number
 }
 
+/// No UTF-8 any more.
 fn spoil(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[3] = 0;
+    let at = bytes.len().min(4) - 1;
+    bytes[at] = 0xff;
     fs::write(path, bytes).unwrap();
 }
 
@@ -218,6 +224,38 @@ fn a_damaged_record_keeps_nobody_from_anything_else() {
     stand.serves(OLD);
     assert_eq!(stand.deploy(NEW).unwrap().conclusion(), Conclusion::Done);
     stand.serves(NEW);
+}
+
+/// A note on all generations together is worth less than any of them.
+#[test]
+fn a_damaged_cache_or_note_is_begun_anew() {
+    let mut stand = Stand::serving();
+    stand.deploy(NEW).unwrap();
+    let root = stand.context.layout().root().to_owned();
+    let notes =
+        ["lock", "store/memo.json", "store/trees.json", "store/damaged.json"].map(|name| root.join(name));
+    for (round, path) in notes.iter().enumerate() {
+        if !path.exists() {
+            fs::write(path, "{}").unwrap();
+        }
+        spoil(path);
+        status(&mut stand.context).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+        let to = [ONE, TWO][round % 2];
+        let outcome = go(&mut stand, to).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+        assert_eq!(outcome, Conclusion::Done, "{}", path.display());
+        stand.serves(if to == TWO { NEW } else { OLD });
+    }
+    // The unit's text, which another program left half-written.
+    let folder = tempdir().unwrap();
+    let units = UnitFolder::at(folder.path(), &folder.path().join("control"));
+    let unit = |text: String| Unit { name: "vllm.service".to_owned(), text, replaces: None };
+    let ours = stand.context.store.generation(ONE).unwrap().plan.unit;
+    assert!(units.place(&[unit(ours.clone())]).unwrap());
+    let path = folder.path().join("vllm.service");
+    fs::write(&path, [ours.as_bytes(), b"\xff"].concat()).unwrap();
+    units.claim(&[unit(ours.clone())]).unwrap();
+    assert!(units.place(&[unit(ours.clone())]).unwrap());
+    assert_eq!(fs::read_to_string(path).unwrap(), ours);
 }
 
 fn go(stand: &mut Stand, to: GenerationId) -> Result<Conclusion, Problem> {

@@ -22,7 +22,7 @@ fn told() -> Vec<Event> {
         Event::Engine("loading".to_owned()),
         Event::Measured { request: 1, of: 3, tokens_per_second: 12.5 },
         Event::Watching { until: jiff::Timestamp::from_second(1_800_000_000).unwrap() },
-        Event::Watched { tokens_per_second: None, wrong: Some("no answer".to_owned()) },
+        Event::Watched { tokens_per_second: None, ttft_ms: None, wrong: Some("no answer".to_owned()) },
         Event::Refused { kind: Kind::Busy, what: "another".to_owned(), help: None },
         Event::Ended(Conclusion::WentBack),
     ]

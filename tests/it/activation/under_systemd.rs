@@ -52,7 +52,7 @@ fn is_warning(event: &Value, text: &str) -> bool {
 #[test]
 fn what_does_not_stay_well_waits_for_another_root() {
     let host = Host::new();
-    let watch = Watch { minutes: 60, every: Duration::from_millis(10) };
+    let watch = Watch { minutes: 60, every: Duration::from_millis(10), max_ttft: None };
     let number = ordered(&host, watch);
     host.store().writer(FORKED, "test").unwrap().point(Some(TWO)).unwrap();
     record(&host.store(), number, State::Done { end: End::Committed });

@@ -4,6 +4,7 @@ use awqdeploy::domain::{
     adoption::{CommandLine, Reading, Seen, Terms, write},
     profile::{Device, Profile, Python, QualityLimits},
     size::ByteSize,
+    vllm::{flags::in_full, version::Version},
 };
 use std::path::Path;
 
@@ -52,6 +53,44 @@ fn every_way_to_start_it_is_understood() {
     }
 }
 
+/// As vLLM's parser, and argparse below it, take them.
+#[test]
+fn which_word_is_the_model_is_as_for_vllm() {
+    for (line, model) in [
+        ("p vllm serve --enforce-eager /srv/m --port 1", "/srv/m"),
+        ("p vllm serve --trust-remote-code --no-enable-prefix-caching /srv/m", "/srv/m"),
+        ("p vllm serve --model /srv/m --seed 1 --model /srv/other", "/srv/m"),
+        ("p -m vllm.entrypoints.openai.api_server --model /srv/other --model /srv/m", "/srv/m"),
+    ] {
+        // Without a name of its own it answers to the model as it was written.
+        assert!(again(line).contains(&format!("--served-model-name {model}")), "{line}: {}", again(line));
+    }
+}
+
+#[test]
+fn a_flag_that_is_only_begun_is_the_one_that_argparse_takes_it_for() {
+    let version = Version::of("0.32.0").unwrap();
+    for (word, whole) in [
+        ("--por", Some("--port")),
+        ("--gpu-memory-util=0.9", Some("--gpu-memory-utilization=0.9")),
+        ("--served_model", Some("--served-model-name")),
+        ("--no-enable-prefix", Some("--no-enable-prefix-caching")),
+        ("--hf-tok", Some("--hf-token")),
+        ("--hf-over.vocab_size", Some("--hf-overrides.vocab_size")),
+        ("--port", None),
+        ("--max_model_len", None),
+        ("--max", None),
+        ("--flux", None),
+        ("--", None),
+        ("-tp", None),
+        ("/srv/m", None),
+    ] {
+        assert_eq!(in_full(word, version).as_deref(), whole, "{word}");
+    }
+    // A version that is newer than the table is read by its newest column.
+    assert_eq!(in_full("--por", Version::of("0.99.0").unwrap()).as_deref(), Some("--port"));
+}
+
 #[test]
 fn what_is_not_a_server_is_told_so() {
     for line in
@@ -66,12 +105,12 @@ fn what_is_not_a_server_is_told_so() {
 #[test]
 fn its_values_are_those_that_vllm_would_take() {
     let reading = read(
-        "p vllm serve m --port 1 --port 9001 -tp 4 --max_model_len 32k --max-num-batched-tokens 8K --max-num-seqs=16 \
+        "p vllm serve m --port 1 --port 9001 -tp 4 --max_model_len 32k --max-num-batched-tokens 8.5k --max-num-seqs=16 \
          --gpu-memory-utilization 0.85 --cpu-offload-gb 1.5 --host localhost --dtype float16",
     );
     assert_eq!(reading.listen.authority(), "127.0.0.1:9001");
     assert_eq!((reading.tensor_parallel_size, reading.max_num_seqs), (4, Some(16)));
-    assert_eq!((reading.max_model_len, reading.max_num_batched_tokens), (Some(32_000), Some(8192)));
+    assert_eq!((reading.max_model_len, reading.max_num_batched_tokens), (Some(32_000), Some(8500)));
     assert_eq!((reading.gpu_memory_utilization, reading.offload), (Some(0.85), ByteSize(3 << 29)));
     assert_eq!(reading.others, ["--dtype", "float16"]);
     assert_eq!(read("p vllm serve m").listen.authority(), "0.0.0.0:8000");

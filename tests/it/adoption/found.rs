@@ -5,7 +5,8 @@ use awqdeploy::domain::{
         Reading, Seen, config_file,
         files::{Candidate, loaded},
         places::{nowhere, places},
-        program::{Member, container_engine, servers},
+        program::{Member, beside, container_engine, daemon, is_passing, servers},
+        standing::Standing,
         unit_file::{left_out, not_followed},
     },
     problem::Kind,
@@ -93,13 +94,16 @@ fn directives_that_are_lost_are_named() {
 
 #[test]
 fn units_that_ours_could_not_be_have_words_of_their_own() {
-    let (what, help) = not_followed("vllm@qwen.service", "simple").unwrap();
+    let file = Path::new("/etc/systemd/system/vllm.service");
+    let (what, help) = not_followed("vllm@qwen.service", "simple", file).unwrap();
     assert!(
         what.contains("instance of the template `vllm@.service`") && help.contains("`vllm-qwen.service`")
     );
-    assert!(not_followed("vllm.service", "oneshot").unwrap().0.contains("`Type=oneshot`"));
+    assert!(not_followed("vllm.service", "oneshot", file).unwrap().0.contains("`Type=oneshot`"));
+    let transient = Path::new("/run/systemd/transient/vllm.service");
+    assert!(not_followed("vllm.service", "simple", transient).unwrap().0.contains("`systemd-run`"));
     for kind in ["simple", "exec", "notify", "forking"] {
-        assert_eq!(not_followed("vllm.service", kind), None);
+        assert_eq!(not_followed("vllm.service", kind, file), None);
     }
 }
 
@@ -111,7 +115,10 @@ fn a_file_of_flags_is_read_as_vllm_reads_it() {
                  --served-model-name a b --compilation-config {\"level\":3}";
     for (line, wanted) in [
         ("p /o/vllm serve --config c.yaml", format!("p /o/vllm serve {flags}")),
-        ("p /o/vllm serve m --config=c.yaml --port 1", format!("p /o/vllm serve m {flags} --port 1")),
+        (
+            "p /o/vllm serve m --config c.yaml --port 1",
+            format!("p /o/vllm serve m {} --port 1", flags.trim_start_matches("--model /srv/m ")),
+        ),
         (
             "p -m vllm.entrypoints.openai.api_server --port 1 --config c.yaml",
             format!("p -m vllm.entrypoints.openai.api_server {flags} --port 1"),
@@ -119,21 +126,23 @@ fn a_file_of_flags_is_read_as_vllm_reads_it() {
     ] {
         let argv = words(line);
         assert_eq!(config_file::named(&argv), Some("c.yaml"), "{line}");
-        let mut expanded = config_file::expanded(&argv, file).unwrap();
+        let mut expanded = config_file::expanded(&argv, file, None).unwrap();
         let mut wanted = words(&wanted);
         // The order of keys in the file is nobody's: a later flag on the command line counts.
-        assert_eq!(expanded.iter().take(3).collect::<Vec<_>>(), wanted.iter().take(3).collect::<Vec<_>>());
+        assert_eq!(expanded[..3], wanted[..3]);
         expanded.sort();
         wanted.sort();
         assert_eq!(expanded, wanted, "{line}");
-        let reading =
-            Reading::of(&Seen { argv: config_file::expanded(&argv, file).unwrap(), ..seen(PYTHON, "") })
-                .unwrap();
+        let reading = Reading::of(&Seen {
+            argv: config_file::expanded(&argv, file, None).unwrap(),
+            ..seen(PYTHON, "")
+        })
+        .unwrap();
         assert_eq!(reading.listen.port, if line.contains("--port 1") { 1 } else { 6379 });
     }
     for bad in ["- a\n- b\n", "a: [", "just text"] {
         assert_eq!(
-            config_file::expanded(&words("p /o/vllm serve --config c"), bad).unwrap_err().kind,
+            config_file::expanded(&words("p /o/vllm serve --config c"), bad, None).unwrap_err().kind,
             Kind::Refused
         );
     }
@@ -290,18 +299,94 @@ fn a_model_is_sought_where_its_variables_say() {
     }
 }
 
+/// As the parsers of vLLM 0.26 and 0.33 read them.
+#[test]
+fn what_a_file_says_counts_as_far_as_vllm_reads_it() {
+    let expanded = |line: &str, file: &str, version: &str| {
+        config_file::expanded(&words(line), file, Version::of(version)).unwrap().join(" ")
+    };
+    let off = "enable-prefix-caching: false\ndisable-log-stats: false\nallowed-media-domains: []\n";
+    let line = "p /o/vllm serve m --config c.yaml";
+    // `false` counted for nothing before 0.28, and never where there is no `--no-`: vLLM would not start.
+    assert_eq!(expanded(line, off, "0.26.0"), "p /o/vllm serve m");
+    assert_eq!(expanded(line, off, "0.33.0"), "p /o/vllm serve m --no-enable-prefix-caching");
+    // The model of the command line is the one, wherever it stands.
+    for (line, wanted) in [
+        ("p /o/vllm serve --config c.yaml", "p /o/vllm serve --model file"),
+        ("p /o/vllm serve m --config c.yaml", "p /o/vllm serve m"),
+        ("p /o/vllm serve --config c.yaml --model=m", "p /o/vllm serve --model=m"),
+    ] {
+        assert_eq!(expanded(line, "model: file\n", "0.33.0"), wanted);
+    }
+    assert_eq!(
+        config_file::named(&words("p /o/vllm serve m --config=c.yaml")),
+        None,
+        "vLLM does not read it"
+    );
+}
+
+/// No word of the command line says what `nice`, `taskset`, `chrt` and `numactl` set.
+#[test]
+fn how_a_process_runs_is_told_where_ours_would_not() {
+    let usual = Standing { cpus: vec![(0, 63)], memory: "default".to_owned(), ..Standing::default() };
+    assert!(usual.beyond(&usual).is_empty());
+    let bound = Standing { cpus: vec![(0, 15), (32, 32)], memory: "bind:0".to_owned(), nice: -5, policy: 3 };
+    assert_eq!(
+        bound.beyond(&usual),
+        [
+            "a nice value of -5",
+            "the scheduling policy `batch`",
+            "the CPUs 0-15,32 alone",
+            "the NUMA policy `bind:0`"
+        ]
+    );
+}
+
+#[test]
+fn what_started_it_beside_other_work_is_told_apart() {
+    for (program, line, known) in [
+        ("/usr/sbin/cron", "/usr/sbin/CRON -f", Some("cron")),
+        (
+            "/usr/bin/python3.11",
+            "/usr/bin/python3 /usr/bin/supervisord -n -c /etc/s.conf",
+            Some("supervisord"),
+        ),
+        ("/usr/sbin/sshd", "sshd: ai@pts/0", Some("sshd")),
+        ("/usr/bin/bash", "bash /opt/run.sh", None),
+        ("/usr/bin/tmux", "tmux new -d vllm", None),
+        (PYTHON, SERVE, None),
+    ] {
+        assert_eq!(daemon(&seen(program, line)), known, "{line}");
+    }
+    let (shell, server, proxy) =
+        (seen("/usr/bin/bash", "bash run.sh"), seen(PYTHON, SERVE), seen("/usr/sbin/nginx", "nginx"));
+    let engine = seen(PYTHON, "VLLM::EngineCore");
+    let member = |pid, parent, seen| Member { pid, parent, seen };
+    let all = [member(1, 0, &shell), member(2, 1, &server), member(3, 2, &engine), member(4, 1, &proxy)];
+    let beside: Vec<_> = beside(&all, 2).iter().map(|one| one.pid).collect();
+    assert_eq!(beside, [4], "what led to it and what came of it is part of it");
+    for (python, passing) in [
+        ("/root/.cache/uv/archive-v0/k3X/bin/python", true),
+        ("/data/uv/builds-v0/.tmp1a/bin/python3", true),
+        ("/home/ai/.cache/uv/environments-v2/serve-1f/bin/python", true),
+        ("/opt/venv/bin/python", false),
+    ] {
+        assert_eq!(is_passing(Path::new(python)), passing, "{python}");
+    }
+}
+
 /// Python's `yaml` reads YAML 1.1, in which `yes` and `off` are booleans.
 #[test]
 fn booleans_of_a_file_are_those_of_python() {
-    let file = "enforce-eager: yes\nenable-prefix-caching: off # slow\nasync-scheduling: On\ndisable-log-stats: NO\n\
+    let file = "enforce-eager: yes\nenable-prefix-caching: off # slow\nasync-scheduling: On\ntrust-request-mm-kwargs: NO\n\
                 trust-remote-code: True\nserved-model-name: \"yes\"\nchat-template: |\n  x: yes\n  - no\nseed: 1\n\
                 hf-overrides:\n  tie: on\nallowed-origins:\n- off\n- 'on'\n";
-    let expanded = config_file::expanded(&words("p /o/vllm serve --config c"), file).unwrap();
+    let expanded = config_file::expanded(&words("p /o/vllm serve --config c"), file, None).unwrap();
     for flag in [
         "--enforce-eager",
         "--no-enable-prefix-caching",
         "--async-scheduling",
-        "--no-disable-log-stats",
+        "--no-trust-request-mm-kwargs",
         "--trust-remote-code",
     ] {
         assert!(expanded.contains(&flag.to_owned()), "{flag} in {expanded:?}");

@@ -207,6 +207,22 @@ fn a_command_line_changes_the_configuration() {
     assert_eq!(with(&["--hf-overrides.max_position_embeddings", "65536"]), 65536);
     assert_eq!(with(&["--hf_overrides", r#"{"max_position_embeddings": 65536}"#]), 65536);
     assert_eq!(with(&["--hf-overrides", "no JSON"]), 32768);
+    let fields = |flag: &str| {
+        let field = |name: &str, value: &str| [format!("{flag}.{name}"), value.to_owned()];
+        let fields = [
+            field("rope_type", "yarn"),
+            field("factor", "4"),
+            field("original_max_position_embeddings", "32768"),
+        ];
+        fields.concat()
+    };
+    for flag in ["--rope-scaling", "--hf-overrides.rope_parameters"] {
+        let words = fields(flag);
+        assert_eq!(with(&words.iter().map(String::as_str).collect::<Vec<_>>()), 131_072, "{flag}");
+    }
+    // Of whole ones the last counts alone.
+    let two = [r#"{"max_position_embeddings": 65536}"#, r#"{"vocab_size": 9}"#];
+    assert_eq!(with(&["--hf-overrides", two[0], "--hf-overrides", two[1]]), 32768);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::{
     program::{Said, awqdeploy},
     recorded::serve,
+    scratch::tempdir,
     stand::{FORKED, NEW, OLD, Stand},
 };
 use awqdeploy::{
@@ -15,7 +16,7 @@ use awqdeploy::{
     host::{process::exec, store::Evidence},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::net::UnixDatagram, time::Duration};
 
 /// A window's title, magenta, a cleared screen, the same by a C1 byte, DEL, text that runs backwards, a mark like ours,
 /// and what a browser would run.
@@ -69,6 +70,16 @@ proptest! {
     }
 }
 
+/// Letters of Unicode's tags say one thing to a model, and nothing to a person; a family of emoji is one picture.
+#[test]
+fn what_cannot_be_seen_is_shown() {
+    assert_eq!(plain("a\u{e0041}\u{200b}\u{2028}\u{feff}b"), r"a\u{e0041}\u{200b}\u{2028}\u{feff}b");
+    assert_eq!(json_text("\"\u{e0041}\""), r#""\udb40\udc41""#);
+    for seen in ["👩‍👧", "نمی‌خواهم", "naïve – “quoted”\n"] {
+        assert_eq!(plain(seen), seen);
+    }
+}
+
 #[test]
 fn a_mark_of_somebody_elses_is_text() {
     let foreign = "\u{fdd0}0000000000000000+x\u{fdd0}";
@@ -77,6 +88,24 @@ fn a_mark_of_somebody_elses_is_text() {
     let ours = format!("{}", TextStyle::Good);
     let cut: String = ours.chars().take(10).collect();
     assert!(styled(&cut).starts_with(r"\u{fdd0}"), "{cut:?}");
+}
+
+/// `systemctl status` prints what a service says of itself as it is.
+#[test]
+fn what_a_service_manager_is_told_drives_no_terminal() {
+    let folder = tempdir().unwrap();
+    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let root = folder.path().join("a\u{1b}[2J\u{9b}root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("current"), "no link").unwrap();
+    let mut program = awqdeploy(&["supervise"]);
+    program.env("AWQDEPLOY_ROOT", &root).env("NOTIFY_SOCKET", folder.path().join("notify"));
+    assert_ne!(Said::by(&mut program).code, Some(0));
+    let mut told = [0; 4096];
+    let length = socket.recv(&mut told).expect("it says why");
+    let told = std::str::from_utf8(&told[..length]).unwrap();
+    assert!(told.starts_with("STATUS=") && told.contains(r"a\u{1b}[2J\u{9b}root"), "{told:?}");
 }
 
 /// A root whose second generation failed, and whose evidence is of somebody who means harm.

@@ -203,6 +203,7 @@ fn default_of(path: &str, least: &Profile) -> String {
         }
         "parallelism.gpus" if least.gpus().is_empty() => "those that serve best".to_owned(),
         "watch.minutes" => format!("`{}`", least.watch().minutes),
+        "watch.max-ttft" if least.watch().max_ttft.is_none() => "none".to_owned(),
         "watch.every" => format!("`\"{}s\"`", least.watch().every.as_secs()),
         "memory.gpu" if least.memory().gpu.is_none() => "what each GPU has".to_owned(),
         "memory.ram" if least.memory().ram.is_none() => "what the host has; no limit".to_owned(),
@@ -233,6 +234,8 @@ fn default_of(path: &str, least: &Profile) -> String {
         "validation.sweep.prompt-tokens" => format!("`{:?}`", gates.sweep.prompt_tokens),
         "validation.sweep.concurrency" => format!("`{:?}`", gates.sweep.concurrency),
         "validation.sweep.time" => minutes(gates.sweep.time),
+        "validation.arrivals.time" => "`\"1min\"`".to_owned(),
+        path if path.starts_with("validation.arrivals.") && gates.arrivals.is_none() => "none".to_owned(),
         "tolerances.weights" => format!("`{}`", least.tolerances().weights),
         "tolerances.offload" => format!("`{}`", least.tolerances().offload),
         "tolerances.kv-cache" => format!("`{}`", least.tolerances().kv_cache),

@@ -1,13 +1,19 @@
 //! The program itself, killed at any moment; and what it takes of memory.
 
-use super::{Bench, LARGE, REPO, model, noise, same};
+use super::{Bench, LARGE, REPO, SMALL, model, noise, same};
 use crate::{
     hub::{Entry, Fault, Repo, When},
     stand::NEVER,
 };
-use awqdeploy::domain::{digest::Sha256Digest, hub::Patience, lockfile::PIECE};
+use awqdeploy::domain::{
+    digest::Sha256Digest,
+    hub::Patience,
+    lockfile::{LockedFile, PIECE},
+    store::layout::Layout,
+};
 use std::{
     fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -223,6 +229,41 @@ fn a_signal_ends_it_with_what_was_fetched_kept() {
     );
     bench.hub.mend();
     bench.fetched();
+}
+
+/// A kill after the last byte, and before the content has its name, leaves a part that nobody but root can write to.
+#[test]
+fn a_part_that_is_whole_holds_nobody_up() {
+    let bench = Bench::new();
+    let locked = bench.lock().unwrap();
+    let downloads = Layout::new(bench.root.path().join("root")).downloads();
+    fs::create_dir_all(&downloads).unwrap();
+    let lies = |file: &LockedFile, bytes: &[u8]| {
+        let part = downloads.join(format!("{}.part", file.sha256));
+        fs::write(&part, bytes).unwrap();
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o444)).unwrap();
+    };
+    let repo = model();
+    for file in &locked.files {
+        let entry = &repo.files[file.path.to_str().unwrap()].bytes;
+        let mut bytes = entry.read(0, usize::try_from(entry.len()).unwrap()).unwrap();
+        // One of them rotted since.
+        if file.path == Path::new(SMALL) {
+            bytes[0] ^= 1;
+        }
+        lies(file, &bytes);
+    }
+    let mut fetch = program(&bench, &["fetch", "awq"]);
+    if rustix::process::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        let owned = Command::new("chown").args(["-R", &NOBODY.to_string()]).arg(bench.root.path()).status();
+        assert!(owned.unwrap().success());
+        fetch.uid(NOBODY);
+    }
+    let (code, said) = finish(fetch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!(code, Some(0), "{said}");
+    contents_are_right(&bench.root.path().join("root"));
+    assert_eq!(bench.remains(), Vec::<String>::new(), "nothing half-made is left");
 }
 
 #[test]

@@ -81,13 +81,14 @@ fn what_goes_on_is_told_to_nobody() {
     );
 }
 
-/// A service's words can have any characters, and must not make fields of their own.
+/// A service's words can have any characters, and must not make fields of their own; with escape sequences in them
+/// `journalctl` would not show them.
 #[test]
 fn a_line_break_does_not_end_a_field() {
-    let why = "no\nMESSAGE_ID=00000000000000000000000000000000".to_owned();
+    let why = "no\u{1b}[2J\nMESSAGE_ID=00000000000000000000000000000000".to_owned();
     let cause = Cause::Failed { step: Step::Start, why };
     let bytes = notice(Some(3), End::RolledBack { cause }).datagram();
-    let value = b"start failed: no\nMESSAGE_ID=00000000000000000000000000000000";
+    let value = b"start failed: no\\u{1b}[2J\nMESSAGE_ID=00000000000000000000000000000000";
     let mut wanted = b"AWQDEPLOY_WHY\n".to_vec();
     wanted.extend_from_slice(&(value.len() as u64).to_le_bytes());
     wanted.extend_from_slice(value);

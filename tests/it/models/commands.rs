@@ -1,4 +1,4 @@
-//! `lock`, `verify`, `export` and `gc` as commands: documents, exit statuses, two at once.
+//! `lock`, `verify` and `gc` as commands: documents, exit statuses, two at once.
 
 use crate::{
     program::{Said, awqdeploy},
@@ -18,19 +18,19 @@ use awqdeploy::{
 use serde_json::Value;
 use std::{
     fs,
-    os::unix::fs::{FileTypeExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tempfile::TempDir;
 
 /// A root, a folder of profiles, and a model's folder.
-struct Site {
-    dir: TempDir,
+pub(super) struct Site {
+    pub(super) dir: TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let site = Self { dir: tempdir().unwrap() };
         write(&site.source().join("config.json"), b"{}");
         write(&site.source().join("model.safetensors"), &bytes(3, mib(20)));
@@ -42,15 +42,15 @@ impl Site {
         site
     }
 
-    fn source(&self) -> PathBuf {
+    pub(super) fn source(&self) -> PathBuf {
         self.dir.path().join("source")
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         Store::new(Layout::new(self.dir.path().join("root")))
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(super) fn run(&self, arguments: &[&str]) -> Said {
         let mut command = awqdeploy(arguments);
         command.env("AWQDEPLOY_ROOT", self.dir.path().join("root"));
         Said::by(command.env("AWQDEPLOY_PROFILES", self.dir.path().join("profiles")))
@@ -61,13 +61,13 @@ impl Site {
         self.run(arguments).document(code)
     }
 
-    fn locked(&self) -> LockedModel {
+    pub(super) fn locked(&self) -> LockedModel {
         let path = self.dir.path().join("profiles/locks/awq.toml");
         LockedModel::parse(&path, &fs::read_to_string(&path).unwrap()).unwrap()
     }
 
     /// The model in the store, as a deployment would take it in; a copy, to be spoilt by itself.
-    fn take_in(&self) -> PathBuf {
+    pub(super) fn take_in(&self) -> PathBuf {
         for name in ["config.json", "model.safetensors"] {
             let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             fs::set_permissions(self.source().join(name), private).unwrap();
@@ -171,74 +171,6 @@ fn a_folder_that_is_not_in_the_store_is_verified_and_not_repaired() {
     let refused = site.run(&["verify", "awq", "--repair"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("is not in the store"), "{}", refused.stderr);
-}
-
-#[test]
-fn an_export_is_a_plain_folder() {
-    let site = Site::new();
-    let stored = site.take_in();
-    let to = site.dir.path().join("out/awq");
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let to_text = to.to_str().unwrap();
-    let said = site.run(&["export", "awq", to_text]);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    for name in ["config.json", "model.safetensors"] {
-        assert_eq!(fs::read(to.join(name)).unwrap(), fs::read(site.source().join(name)).unwrap());
-        assert!(!fs::symlink_metadata(to.join(name)).unwrap().file_type().is_symlink());
-        assert!(!fs::metadata(to.join(name)).unwrap().file_type().is_block_device());
-    }
-    // The links of an export are no reason to read the model again.
-    let cache = site.store().hash_cache().unwrap();
-    let checked = models::verify::stored(&stored, &site.locked(), &cache, &Interrupt::default(), &mut |_| ());
-    assert_eq!(checked.unwrap().read.0, 0);
-
-    assert_eq!(site.run(&["export", "awq", to_text]).code, Some(2), "it would overwrite what is there");
-    flip(&stored.join("config.json"), 0);
-    let other = site.dir.path().join("out/other");
-    assert_eq!(site.run(&["export", "awq", other.to_str().unwrap()]).code, Some(4));
-    assert!(!other.exists());
-}
-
-/// An export puts its files where it was told to, and touches nothing else there.
-#[test]
-fn an_export_goes_into_empty_folders_of_any_kind_and_spares_the_rest() {
-    let site = Site::new();
-    let stored = site.take_in();
-    let out = site.dir.path().join("out");
-    for folder in ["empty", "here", "behind", ".keep.new"] {
-        fs::create_dir_all(out.join(folder)).unwrap();
-    }
-    symlink(out.join("behind"), out.join("link")).unwrap();
-    fs::write(out.join(".keep.new/precious"), "x").unwrap();
-    let export = |folder: &Path, words: &[&str]| {
-        let mut command = awqdeploy(&[&["export", "awq"], words].concat());
-        command.env("AWQDEPLOY_ROOT", site.dir.path().join("root")).current_dir(folder);
-        Said::by(command.env("AWQDEPLOY_PROFILES", site.dir.path().join("profiles")))
-    };
-    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
-    let weights = inode(&stored.join("model.safetensors"));
-    for (from, words, lies_in, shared) in [
-        (&out, &["keep"][..], "keep", true),
-        (&out, &["empty"][..], "empty", true),
-        (&out.join("here"), &["."][..], "here", true),
-        (&out, &["link"][..], "behind", true),
-        (&out, &["copy", "--copy"][..], "copy", false),
-    ] {
-        let said = export(from, words);
-        assert_eq!(said.code, Some(0), "{words:?}: {}", said.stderr);
-        let told = format!("{}{}", said.stdout, said.stderr).contains("the store's own files");
-        let same = inode(&out.join(lies_in).join("model.safetensors")) == weights;
-        assert_eq!((told, same), (shared, shared), "{words:?}");
-        assert_eq!(export(from, words).code, Some(2), "{words:?}: it would overwrite what is there");
-    }
-    assert!(fs::symlink_metadata(out.join("link")).unwrap().is_symlink());
-    assert_eq!(fs::read(out.join(".keep.new/precious")).unwrap(), b"x");
-    for inside in [stored, site.store().layout().models().join("mine")] {
-        assert_eq!(export(&out, &[inside.to_str().unwrap()]).code, Some(2));
-    }
-    let mut left = awqdeploy::host::os::fs::names(&out).unwrap();
-    left.sort();
-    assert_eq!(left, [".keep.new", "behind", "copy", "empty", "here", "keep", "link"]);
 }
 
 #[test]

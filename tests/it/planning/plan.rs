@@ -194,7 +194,7 @@ fn offload_is_refused_where_the_version_or_the_environment_breaks_it() {
     ");
     assert_snapshot!(refused(&auto.replace("0.26.0", "0.33.0"), "one-16gb"), @"
     offload-broken-in-version
-    the weights do not fit on the GPUs, and offload does not work in vLLM `0.33.0`: it leaves repacked weights on the GPU (read in its source, not run)
+    the weights do not fit on the GPUs, and offload does not work in vLLM `0.33.0`: it leaves repacked weights on the GPU (seen with 0.33.0 on an H200)
     pin `runtime.vllm` to 0.26.0, which was measured, or another from 0.20 to 0.32
     ");
     let environment = |line: &str| format!("{auto}\n[vllm.environment]\n{line}\n");

@@ -72,6 +72,12 @@ fn a_flag_is_known_gone_to_come_or_misspelled() {
     assert_eq!(look_up("--swap-space", "0.17.1"), Knowledge::Known);
     assert_eq!(look_up("--enforce-eagre", "0.26.0"), Knowledge::Unknown { like: Some("--enforce-eager") });
     assert_eq!(look_up("--flux-compensator", "0.26.0"), Knowledge::Unknown { like: None });
+    // Since 0.33 a switch can be put off by its opposite, wherever it can by `--no-`.
+    for flag in ["--disable-log-requests", "--disable-prefix-caching", "--enable-custom-all-reduce"] {
+        assert_eq!(look_up(flag, "0.33.0"), Knowledge::Known, "{flag}");
+        assert_ne!(look_up(flag, "0.32.0"), Knowledge::Known, "{flag}");
+    }
+    assert!(matches!(look_up("--enable-log-stats", "0.33.0"), Knowledge::Unknown { .. }));
     assert!(flags::covers(version("0.26.0+cu130")) && !flags::covers(version("0.26.1")));
 }
 
@@ -164,6 +170,14 @@ fn flags_that_the_version_does_not_know_are_refused() {
     vLLM `0.16.0` does not know `--moe-backend`: it came with 0.17.1
     remove it from `vllm.arguments`, or pin `runtime.vllm` to 0.17.1 or later
     ");
+    assert_snapshot!(refused("0.26.0", r#""--disable-prefix-caching""#), @"
+    unknown-vllm-flag
+    vLLM `0.26.0` does not know `--disable-prefix-caching`: it came with 0.33.0
+    remove it from `vllm.arguments`, or pin `runtime.vllm` to 0.33.0 or later
+    ");
+    let newest =
+        awq("0.26.0", "0.33.0").replace(r#""--generation-config", "vllm""#, r#""--disable-prefix-caching""#);
+    assert!(plan_of(&newest, &facts("four-16gb"), None).is_ok());
     assert_snapshot!(refused("0.26.0", r#""--enforce-eagre""#), @"
     unknown-vllm-flag
     vLLM `0.26.0` does not know `--enforce-eagre`

@@ -68,9 +68,10 @@ fn the_least_gets_the_documented_defaults() {
                 concurrency: vec![1, 2, 4, 8],
                 time: Duration::from_mins(1),
             },
+            arrivals: None,
         }
     );
-    assert_eq!(profile.watch(), Watch { minutes: 10, every: Duration::from_secs(15) });
+    assert_eq!(profile.watch(), Watch { minutes: 10, every: Duration::from_secs(15), max_ttft: None });
     assert!(profile.arguments().words().is_empty() && profile.environment().is_empty());
 }
 

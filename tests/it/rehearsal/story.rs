@@ -294,7 +294,7 @@ fn is_recovered_from(step: &str) {
     // The activation may have gone on a little before the signal reached it.
     assert!(matches!(ended.end, End::RolledBack { cause: Cause::Interrupted { .. } }), "{ended:?}");
     assert_eq!(context.store.current().unwrap(), Some(GenerationId(1)));
-    let report = validate(&context, None).unwrap();
+    let report = validate(&context, None, None).unwrap();
     assert_eq!((report.profile.as_str(), report.failures.as_slice()), ("gptq", [].as_slice()));
     let again = patiently(|| recover(&mut context)).unwrap();
     assert!(again.is_none(), "there was something left to recover");

@@ -174,6 +174,40 @@ fn every_change_is_found() {
     }
 }
 
+/// uv locks the environment that it works on, by a file to which it lets everybody write. An earlier version left that
+/// in the store, and on its record: whoever wrote to it kept the service from starting.
+#[test]
+fn what_anybody_may_write_to_is_no_part_of_a_runtime() {
+    let (_dir, store) = scene();
+    let writer = store.writer(FORKED, "test").unwrap();
+    let staged = writer.stage("made").unwrap();
+    lay_out(&staged);
+    fs::write(staged.join(".lock"), "").unwrap();
+    let modes =
+        [(".lock", 0o666), ("lib", 0o777), (FILES[1].0, 0o666), (FILES[2].0, 0o600), ("bin/run", 0o4777)];
+    fs::write(staged.join("bin/run"), "#!/bin/sh\n").unwrap();
+    for (path, mode) in modes {
+        fs::set_permissions(staged.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let entries = installed::finish(&staged, &Interrupt::default(), &mut |_| ()).unwrap();
+    assert!(!entries.contains_key(Path::new(".lock")) && !staged.join(".lock").exists());
+    for (path, mode) in [("lib", 0o755), (FILES[1].0, 0o644), (FILES[2].0, 0o644), ("bin/run", 0o755)] {
+        assert_eq!(fs::metadata(staged.join(path)).unwrap().permissions().mode() & 0o7777, mode, "{path}");
+    }
+    // As an earlier version left it.
+    let (name, to) = (Sha256Digest::of("runtime"), store.layout().runtime(Sha256Digest::of("runtime")));
+    let lock = Entry::File { sha256: Sha256Digest::of(""), size: ByteSize(0), mode: Mode::Plain };
+    let entries = entries.into_iter().chain([(".lock".into(), lock)]).collect();
+    writer.publish(Ready { staged: &staged, entries, name, to: &to }).unwrap();
+    drop(writer);
+    for left in [None, Some(""), Some("anything")] {
+        if let Some(text) = left {
+            fs::write(to.join(".lock"), text).unwrap();
+        }
+        assert_eq!(proved(&store, &runtime(), Known::Stored).unwrap(), ByteSize(0), "{left:?}");
+    }
+}
+
 #[test]
 fn a_record_that_was_changed_or_removed_is_no_record() {
     let (_dir, store) = scene();

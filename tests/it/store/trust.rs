@@ -3,13 +3,14 @@
 use crate::{scratch::tempdir, skipped::skipped, stand::FORKED};
 use awqdeploy::{
     domain::{
-        problem::Kind,
+        problem::{Kind, Problem},
         store::{
             layout::Layout,
             trust::{Distrust, Group, Owner, Owners, PathPart, Step, group, judge, outside},
         },
     },
     host::{
+        checkpoint::{self, Presence},
         os::{
             fs::{Transfer, copy, link_or_copy, reflink_or_copy},
             lock_file::hold,
@@ -341,14 +342,24 @@ fn copies_of_programs_keep_no_bits_but_to_read_and_to_execute() {
     }
 }
 
-/// A pipe in a file's place would be waited for, for ever.
+/// A pipe in a file's place would be waited for, for ever: a model's folder may be a stranger's.
 #[test]
-fn a_pipe_is_no_file_to_copy() {
+fn a_pipe_is_neither_copied_nor_read() {
     let folder = tempdir().unwrap();
-    let pipe = folder.path().join("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let problem = copy(&pipe, &folder.path().join("to")).unwrap_err();
-    assert!(problem.in_one_line().contains("it is no file"), "{problem:?}");
+    let pipe = |name: &str| {
+        let pipe = folder.path().join(name);
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        pipe
+    };
+    let weights = pipe("model.safetensors");
+    let told = |problem: Problem| {
+        let said = problem.in_one_line();
+        assert!(said.contains("it is no file"), "{said}");
+    };
+    told(copy(&weights, &folder.path().join("to")).unwrap_err());
+    told(checkpoint::weights(folder.path(), Presence::Whole).unwrap_err());
+    pipe("model.safetensors.index.json");
+    told(checkpoint::check(folder.path()).unwrap_err());
 }
 
 /// A folder whose ancestors are root's; nothing where this test is not root.

@@ -1,6 +1,9 @@
 //! From evidence to a verdict.
 
 mod any_server;
+mod arrivals;
+mod chunks;
+mod deep;
 pub(crate) mod expectations;
 mod limits;
 mod observed;

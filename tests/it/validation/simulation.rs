@@ -144,11 +144,12 @@ fn shares(runs: u32, seed: u64, mut one: impl FnMut(&mut Chance) -> SequentialRe
     shares
 }
 
-/// The floor, of a server whose median is `median` times it.
-fn floor(runs: u32, kind: Kind, median: f64) -> Shares {
+/// The floor, of a server whose median is `median` times it where it is alone, beside so many users.
+fn floor(runs: u32, kind: Kind, median: f64, users: f64) -> Shares {
     shares(runs, 1, |chance| {
-        let mut server = Start::new(kind, 5.0 * median, chance);
-        server.judge(chance, |run| sequential::floor(run, 5.0)).0
+        let mut server = Start::new(kind, 5.0 * median * slowed(users), chance);
+        let beside = |run: &Run| Run { beside: users, ..run.clone() };
+        server.judge(chance, |run| sequential::floor(&beside(run), 5.0)).0
     })
 }
 
@@ -184,15 +185,15 @@ fn ratio(runs: u32, kind: Kind, median: f64, users: [f64; 2]) -> Shares {
     })
 }
 
-/// How often two starts of one server are told apart by `compare`, of so many requests each.
-fn told_apart(runs: u32, kind: Kind, requests: usize) -> f64 {
+/// How often two starts of one server are told apart by `compare`, of so many requests each and beside so many users.
+fn told_apart(runs: u32, kind: Kind, requests: usize, users: [f64; 2]) -> f64 {
     let told = shares(runs, 3, |chance| {
-        let mut one = || {
-            let mut server = Start::new(kind, 10.0, chance);
+        let mut one = |users: f64| {
+            let mut server = Start::new(kind, 10.0 * slowed(users), chance);
             let rates: Vec<f64> = (0..requests).map(|_| server.rate(chance)).collect();
-            Run::alone(&rates).estimate().unwrap()
+            Run { beside: users, ..Run::alone(&rates) }.estimate().unwrap()
         };
-        let [low, high] = one().over(one()).bounds(1, 0.025);
+        let [low, high] = one(users[0]).over(one(users[1])).bounds(1, 0.025);
         if low > 0.0 || high < 0.0 { SequentialResult::Below } else { SequentialResult::Open }
     });
     told.fails
@@ -214,7 +215,7 @@ fn covers(runs: u32, kind: Kind, median: f64) -> f64 {
 #[test]
 fn the_floor_errs_no_more_often_than_it_says() {
     for kind in KINDS {
-        let at = floor(RUNS, kind, 1.0);
+        let at = floor(RUNS, kind, 1.0, 0.0);
         assert!(at.passes <= ERROR_RATE + CHANCE, "{}: passes {}", kind.name, at.passes);
         assert!(at.fails <= ERROR_RATE + CHANCE, "{}: fails {}", kind.name, at.fails);
     }
@@ -245,6 +246,12 @@ fn users_on_one_side_decide_nothing() {
         assert!(slow.passes <= ERROR_RATE, "{users}: {}", slow.passes);
         let equal = ratio(RUNS / 2, INDEPENDENT, 1.0, [0.0, users]);
         assert!(equal.fails <= ERROR_RATE, "{users}: {}", equal.fails);
+        let at = floor(RUNS / 2, INDEPENDENT, 1.0, users);
+        assert!(at.passes <= ERROR_RATE && at.fails <= ERROR_RATE, "{users}: {} {}", at.passes, at.fails);
+        for beside in [[users, 0.0], [0.0, users]] {
+            let told = told_apart(RUNS / 2, INDEPENDENT, 8, beside);
+            assert!(told <= ERROR_RATE, "{beside:?}: {told}");
+        }
     }
 }
 
@@ -252,7 +259,7 @@ fn users_on_one_side_decide_nothing() {
 fn two_starts_of_one_server_are_rarely_told_apart() {
     for kind in KINDS.into_iter().filter(|kind| kind.drift == 0.0) {
         for requests in [3, 8] {
-            let told = told_apart(RUNS, kind, requests);
+            let told = told_apart(RUNS, kind, requests, [0.0; 2]);
             assert!(told <= ERROR_RATE + CHANCE, "{}, {requests}: {told}", kind.name);
         }
     }
@@ -314,7 +321,7 @@ fn users_rarely_hold_the_slot_of_one_who_left() {
 /// How often a sound candidate, as fast as its baseline and a quarter above the floor, fails with users beside it
 /// while its checks run: by everything that may go wrong by chance at once.
 fn family(runs: u32, kind: Kind) -> f64 {
-    let fails = [floor(runs, kind, 1.25).fails, ratio(runs, kind, 1.0, [0.0; 2]).fails];
+    let fails = [floor(runs, kind, 1.25, 0.0).fails, ratio(runs, kind, 1.0, [0.0; 2]).fails];
     let checks = BUSY.map(|(arrivals, stay)| wrongly_held(runs, arrivals, stay, 1.5, 4));
     fails.iter().sum::<f64>() + checks.into_iter().fold(0.0, f64::max)
 }
@@ -355,6 +362,25 @@ fn found_slow(runs: u32, rate: f64, variation: f64, busy: f64, users: f64, metri
         found += u32::from(slow);
     }
     f64::from(found) / f64::from(runs)
+}
+
+/// How often an idle watch calls a server slow whose median is `median` times the floor.
+fn watched(runs: u32, kind: Kind, median: f64) -> f64 {
+    let called = shares(runs, 7, |chance| {
+        let mut server = Start::new(kind, FLOOR * median, chance);
+        let mut judge = Probation::new(FLOOR, 0);
+        let slow = (0..WATCHED).any(|_| judge.take(0, Look::Alone(server.rate(chance))).is_some());
+        if slow { SequentialResult::Below } else { SequentialResult::Open }
+    });
+    called.fails
+}
+
+#[test]
+fn a_watch_leaves_alone_what_meets_the_floor_however_its_readings_vary() {
+    for kind in KINDS {
+        let called = watched(RUNS, kind, 1.0);
+        assert!(called <= 0.01, "{}: {called}", kind.name);
+    }
 }
 
 #[test]
@@ -407,19 +433,21 @@ fn simulation() {
 fn rates(runs: u32) -> String {
     let mut out = String::from(
         "| requests are | floor: passes, at the limit | floor: fails, at the limit | ratio: passes, at the limit | \
-         ratio: fails, at the limit | `compare` tells equal ones apart | interval covers | a sound one fails by anything |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|\n\
-         | *claimed* | *5 %* | *5 %* | *5 %* | *5 %* | *5 %* | *95 %* | *5 %* |\n",
+         ratio: fails, at the limit | `compare` tells equal ones apart | interval covers | watch: slow, at the floor | \
+         a sound one fails by anything |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n\
+         | *claimed* | *5 %* | *5 %* | *5 %* | *5 %* | *5 %* | *95 %* | *1 %* | *5 %* |\n",
     );
     for kind in KINDS.into_iter().chain(BEYOND) {
-        let (floor, ratio) = (floor(runs, kind, 1.0), ratio(runs, kind, LEAST, [0.0; 2]));
+        let (floor, ratio) = (floor(runs, kind, 1.0, 0.0), ratio(runs, kind, LEAST, [0.0; 2]));
         let figures = [
             floor.passes,
             floor.fails,
             ratio.passes,
             ratio.fails,
-            told_apart(runs, kind, 8),
+            told_apart(runs, kind, 8, [0.0; 2]),
             covers(runs, kind, 1.2),
+            watched(runs, kind, 1.0),
             family(runs, kind),
         ];
         let shown: Vec<String> = figures.iter().map(|figure| format!("{:.1} %", figure * 100.0)).collect();
@@ -429,11 +457,16 @@ fn rates(runs: u32) -> String {
         [([2.0, 0.0], "2 users on the old server only"), ([0.0, 2.0], "2 users on the new server only")]
     {
         let (slow, equal) = (ratio(runs, INDEPENDENT, 0.7, users), ratio(runs, INDEPENDENT, 1.0, users));
+        let at = floor(runs, INDEPENDENT, 1.0, users[1]);
+        let told = told_apart(runs, INDEPENDENT, 8, users);
         let _ = writeln!(
             out,
-            "| {what} | | | {:.1} % (of 0.70) | {:.1} % (of 1.00) | | | |",
+            "| {what} | {:.1} % | {:.1} % | {:.1} % (of 0.70) | {:.1} % (of 1.00) | {:.1} % | | | |",
+            at.passes * 100.0,
+            at.fails * 100.0,
             slow.passes * 100.0,
-            equal.fails * 100.0
+            equal.fails * 100.0,
+            told * 100.0
         );
     }
     out

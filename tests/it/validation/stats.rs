@@ -8,16 +8,7 @@ use proptest::prelude::*;
 fn sample(ttft_ms: f64, e2el_ms: f64, tokens: u32) -> Sample {
     let gaps = tokens.saturating_sub(1);
     let itl_ms = vec![(e2el_ms - ttft_ms) / f64::from(gaps.max(1)); gaps as usize];
-    Sample {
-        ttft_ms,
-        e2el_ms,
-        tokens,
-        itl_ms,
-        began_ms: 0.0,
-        prompt_tokens: 8,
-        stalled_ms: 0.0,
-        others: None,
-    }
+    Sample { ttft_ms, e2el_ms, tokens, itl_ms, prompt_tokens: 8, ..Sample::default() }
 }
 
 #[test]

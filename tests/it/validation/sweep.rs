@@ -14,7 +14,7 @@ use awqdeploy::{
         profile::Sweep,
         validation::{
             report::Report,
-            sweep::{Concurrency, Level, Pace, longest_prompt},
+            sweep::{Concurrency, Level, Pace, Readings, longest_prompt},
         },
     },
     flow::validate::{Subject, validate},
@@ -44,25 +44,38 @@ fn pace(tokens_per_second: f64) -> Pace {
 fn a_slow_server_is_measured_shorter_or_not_at_all() {
     // 15 s for four streams: a minute in four parts.
     for (rate, level) in [
-        (100.0, Some((8, 128))),
+        (100.0, Some((8, 128, 16))),
         // Two rounds of 4 × 25.6 s do not fit, one of 4 × (0.02 + n / 5) does: n = 18.
-        (5.0, Some((4, 18))),
+        (5.0, Some((4, 18, 0))),
         (4.0, None),
         (0.1, None),
     ] {
-        let level = level.map(|(requests, output_tokens)| Level { streams: 4, requests, output_tokens });
+        let level = level.map(|(requests, output_tokens, warmup_tokens)| Level {
+            streams: 4,
+            requests,
+            output_tokens,
+            warmup_tokens,
+        });
         assert_eq!(pace(rate).level(4, 128, 15.0), level, "{rate} tokens/s");
     }
     // Short answers that a profile asks for are enough.
-    assert_eq!(pace(100.0).level(2, 8, 1.0), Some(Level { streams: 2, requests: 4, output_tokens: 8 }));
+    assert_eq!(
+        pace(100.0).level(2, 8, 1.0),
+        Some(Level { streams: 2, requests: 4, output_tokens: 8, warmup_tokens: 8 })
+    );
 }
 
 #[test]
 fn prompts_are_read_as_often_as_there_is_time() {
     let pace = Pace { ttft: 0.5, input_len: 100, ..pace(50.0) };
-    for (tokens, seconds, count) in
-        [(100, 10.0, Some(3)), (1000, 10.0, Some(2)), (4000, 10.0, None), (10, 0.6, Some(1)), (10, 0.1, None)]
-    {
+    for (tokens, seconds, count) in [
+        (100, 10.0, Some((1, 3))),
+        (1000, 10.0, Some((1, 1))),
+        (4000, 10.0, None),
+        (10, 0.6, Some((0, 1))),
+        (10, 0.1, None),
+    ] {
+        let count = count.map(|(warmups, requests)| Readings { warmups, requests });
         assert_eq!(pace.prompts(tokens, seconds), count, "{tokens} tokens in {seconds} s");
     }
     assert_eq!(longest_prompt(2048), 1843);
@@ -77,9 +90,12 @@ proptest! {
         let pace = Pace { ttft, ..pace(rate) };
         if let Some(level) = pace.level(streams, tokens, seconds) {
             let rounds = f64::from(level.requests / streams);
-            let each = (ttft + f64::from(level.output_tokens) / rate) * f64::from(streams);
+            let answer = |tokens: u32| (ttft + f64::from(tokens) / rate) * f64::from(streams);
+            let warmup = if level.warmup_tokens > 0 { answer(level.warmup_tokens) } else { 0.0 };
+            let each = answer(level.output_tokens);
             prop_assert!(level.output_tokens >= 1 && level.output_tokens <= tokens);
-            prop_assert!(rounds * each <= seconds * (1.0 + 1e-9), "{} s", rounds * each);
+            let all = warmup + rounds * each;
+            prop_assert!(all <= seconds * (1.0 + 1e-9), "{all} s");
         }
     }
 }
@@ -94,8 +110,7 @@ fn throughput_is_of_all_streams() {
         e2el_ms: 50.0,
         tokens: 3,
         itl_ms: vec![10.0, 10.0],
-        stalled_ms: 0.0,
-        others: None,
+        ..Sample::default()
     };
     let level = Concurrency::of(2, vec![sample(50.0), sample(0.0), sample(0.0), sample(50.0)]).unwrap();
     assert_eq!((level.completed, level.total_input_tokens, level.total_output_tokens), (4, 28, 12));
@@ -132,8 +147,12 @@ async fn streams_and_prompts_are_measured() {
     let lengths: Vec<u32> = sweep.prompts.iter().map(|length| length.input_len).collect();
     // Estimated from characters, counted by the server.
     assert!((40..=60).contains(&lengths[0]) && (350..=450).contains(&lengths[1]), "{lengths:?}");
+    assert!(sweep.prompts.iter().all(|length| length.warmups == 1));
+    let deep = sweep.deep.unwrap();
+    assert!(deep.input_len > 1500 && deep.output_tokens == 16 && deep.gibberish.is_none(), "{deep:?}");
     let [one, four] = &sweep.streams[..] else { panic!("{:?}", sweep.streams) };
     assert_eq!((one.max_concurrency, four.max_concurrency, four.completed), (1, 4, 8));
+    assert_eq!((one.warmups, four.warmups), (0, 4));
     assert!(four.samples.iter().all(|sample| sample.tokens == 16));
     // At once, not one after the other.
     let first_end =

@@ -24,14 +24,12 @@ fn throughput(rate: f64) -> Throughput {
 
 fn of_rates(rates: &[f64]) -> Throughput {
     let sample = |rate: &f64| Sample {
-        began_ms: 0.0,
         prompt_tokens: 8,
         ttft_ms: 100.0,
         e2el_ms: 100.0 + 7000.0 / rate,
         tokens: 8,
         itl_ms: vec![1000.0 / rate; 7],
-        stalled_ms: 0.0,
-        others: None,
+        ..Sample::default()
     };
     Throughput::of(&rates.iter().map(sample).collect::<Vec<_>>()).unwrap()
 }

@@ -7,7 +7,8 @@ use awqdeploy::domain::{
         arguments::Arguments,
         effects::{self, Effect, Heed},
         flags,
-        settings::{Speculation, number},
+        numbers::number,
+        settings::Speculation,
         version::Version,
     },
 };
@@ -79,6 +80,14 @@ fn what_a_command_line_says_of_memory_is_read() {
     assert_eq!(speculation("--speculative-config.model /srv/draft"), draft);
     assert_eq!(speculation("--spec-model /srv/draft"), draft);
     assert_eq!(speculation(r#"--speculative-config {"method":"ngram"}"#), Some(Speculation::Lookup));
+    // Of whole ones the last counts, and the fields that are named alone before any.
+    for line in [
+        r#"--speculative-config {"method":"ngram"} -sc {"model":"/srv/draft"}"#,
+        r#"--speculative-config.model /srv/draft --speculative-config {"method":"ngram"}"#,
+        "--speculative_config.num_speculative_tokens=3 --speculative_config.model=/srv/draft",
+    ] {
+        assert_eq!(speculation(line), draft, "{line}");
+    }
 }
 
 #[test]

@@ -7,5 +7,5 @@ date +%T
 tail -c "${3:-5000}" $O/story.log
 tail -2 $O/mem.log
 cat $O/watch.log
-tail -n 12 $O/beside/beside.log
+tail -n 12 $O/*/{beside,versions}.log 2> /dev/null
 ls $O

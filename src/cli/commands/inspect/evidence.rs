@@ -8,6 +8,7 @@ use crate::{
         interchange, output,
         progress::Screen,
         render::{
+            further::further,
             gates::{self, Beside, Gate},
             page,
         },
@@ -23,6 +24,7 @@ use crate::{
         validation::{
             endings::Endings,
             quality::{QualityComparison, Ratio},
+            report::Report,
             sweep::{PromptLength, Swept},
         },
     },
@@ -218,6 +220,7 @@ fn markdown(account: &GenerationEvidence) -> String {
     if let Some(sweep) = &report.sweep {
         out.push_str(&self::sweep(sweep));
     }
+    out.push_str(&beyond(report));
     if let Some(answers) = &report.known_answers {
         let _ = writeln!(out, "\nKnown answers: {answers}.");
     }
@@ -235,6 +238,14 @@ fn markdown(account: &GenerationEvidence) -> String {
         let _ = writeln!(out, "| `{}` | {verdict} | {detail} |", check.name);
     }
     out
+}
+
+/// The measurements beyond the usual.
+fn beyond(report: &Report) -> String {
+    let lines = further(report);
+    let head = if lines.is_empty() { "" } else { "\n| further | |\n|---|---|\n" };
+    let rows = lines.into_iter().map(|(name, text)| format!("| {name} | {} |\n", text.replace('|', "\\|")));
+    head.to_owned() + &rows.collect::<String>()
 }
 
 fn sweep(sweep: &Swept) -> String {

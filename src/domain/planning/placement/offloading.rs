@@ -44,7 +44,7 @@ pub(crate) fn offload(inputs: Inputs<'_>, version: Version) -> Result<(), Refusa
         let why = if version < works.start && hybrid {
             "an assertion ends its engine when weights of a hybrid model are offloaded"
         } else {
-            "it leaves repacked weights on the GPU (read in its source, not run)"
+            "it leaves repacked weights on the GPU (seen with 0.33.0 on an H200)"
         };
         return Err(Refusal::new(
             "offload-broken-in-version",

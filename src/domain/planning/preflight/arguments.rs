@@ -47,7 +47,7 @@ pub(crate) fn known(argument: &Argument, version: Version) -> Result<(), Refusal
         return Ok(());
     }
     let written = &argument.written;
-    let (message, help) = match flags::look_up(&argument.name, version) {
+    let (message, help) = match flags::knowledge(argument, version) {
         Knowledge::Known => return Ok(()),
         Knowledge::Gone { since, instead } => (
             format!("vLLM `{version}` does not know `{written}`: it is gone since {since}"),

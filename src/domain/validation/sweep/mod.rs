@@ -1,28 +1,22 @@
 //! Plans and reports how the speed changes with the length of the prompt and with the number of streams,
 //! within a given time. The names are those of `vllm bench serve`.
 
+pub mod arrivals;
+pub mod deep;
+mod pace;
+
 use crate::domain::measure::{Interval, Sample, prompts::PromptSource, run::Run, stats::median};
+use deep::{Deep, FirstAnswers, Interrupted};
+use pace::whole;
+pub use pace::{Level, Pace, Readings, longest_prompt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// The requests that each stream of a level makes, one after the other. One would show no more than how the
-/// server takes a burst.
-const ROUNDS: u32 = 2;
 
 /// The windows of time that a level's throughput is measured in.
 const WINDOWS: u32 = 6;
 
 /// The share of intervals that miss, on either side.
 const OUTSIDE: f64 = 0.025;
-
-/// Requests of each length of prompt.
-const REPETITIONS: u32 = 3;
-
-/// The fewest tokens of an answer: shorter ones say little of decoding.
-const LEAST_TOKENS: u32 = 16;
-
-/// The share of a context that a prompt may fill: its tokens are estimated before they are counted.
-const FILLED: f64 = 0.9;
 
 /// The measurements beyond one stream on a short prompt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +27,15 @@ pub struct Swept {
     pub streams: Vec<Concurrency>,
     /// The measurements that were left out, and why.
     pub left_out: Vec<String>,
+    /// One stream after the longest prompt that there was time for.
+    #[serde(default)]
+    pub deep: Option<Deep>,
+    /// One stream while a long prompt was read.
+    #[serde(default)]
+    pub interrupted: Option<Interrupted>,
+    /// The time to the first token of the answer, of a model that thinks aloud before.
+    #[serde(default)]
+    pub first_answers: Option<FirstAnswers>,
     /// Where the prompts came from. Absent in reports of before: one text, each time with another label, so that streams
     /// of a model with many experts shared what they read.
     #[serde(default)]
@@ -48,6 +51,9 @@ pub struct PromptLength {
     pub input_len: u32,
     /// Time to first token, milliseconds.
     pub(crate) ttft_ms: Interval,
+    /// Requests of this length that were sent before, and not counted: the first of a length may compile, or take memory.
+    #[serde(default)]
+    pub warmups: u32,
     /// Each request, in order.
     pub(crate) samples: Vec<Sample>,
 }
@@ -77,76 +83,11 @@ pub struct Concurrency {
     pub itl_ms: Interval,
     /// End-to-end latency, milliseconds.
     pub(crate) e2el_ms: Interval,
+    /// Requests of so many streams that were made before, and not counted.
+    #[serde(default)]
+    pub warmups: u32,
     /// Each request, by the time at which it began.
     pub samples: Vec<Sample>,
-}
-
-/// The plan of one level of streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
-    /// Streams at once.
-    pub streams: u32,
-    /// Requests, of all streams together.
-    pub requests: u32,
-    /// Tokens of each answer.
-    pub output_tokens: u32,
-}
-
-/// The speed of the last measurement, for an estimate of the next one's time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Streams at once.
-    pub streams: u32,
-    /// Tokens of the prompt.
-    pub input_len: u32,
-    /// Median time to first token, seconds.
-    pub ttft: f64,
-    /// Median time per output token, seconds.
-    pub tpot: f64,
-}
-
-impl Pace {
-    /// The pace of these requests, so many at once. Absent without any.
-    pub(crate) fn of(streams: u32, samples: &[Sample]) -> Option<Self> {
-        let lengths: Vec<f64> = samples.iter().map(|sample| f64::from(sample.prompt_tokens)).collect();
-        let first: Vec<f64> = samples.iter().map(|sample| sample.ttft_ms / 1000.0).collect();
-        let next: Vec<f64> = samples.iter().filter_map(Sample::tpot_ms).map(|ms| ms / 1000.0).collect();
-        Some(Self {
-            streams,
-            input_len: whole(median(&lengths)?),
-            ttft: median(&first)?,
-            tpot: median(&next).unwrap_or(0.0),
-        })
-    }
-
-    /// The level that fits into `seconds` at so many streams, with answers of at most `tokens`. It assumes
-    /// that streams share what fewer had and gain nothing from being at once. A sound server does no worse,
-    /// so it takes less.
-    pub fn level(self, streams: u32, tokens: u32, seconds: f64) -> Option<Level> {
-        let slowdown = (f64::from(streams) / f64::from(self.streams.max(1))).max(1.0);
-        let fitting = |rounds: u32| {
-            let each = seconds / f64::from(rounds) / slowdown - self.ttft;
-            let fitting = if self.tpot > 0.0 { each / self.tpot } else { f64::from(tokens) };
-            (each > 0.0).then(|| whole(fitting).min(tokens)).filter(|&n| n >= LEAST_TOKENS.min(tokens))
-        };
-        (1..=ROUNDS).rev().find_map(|rounds| {
-            let output_tokens = fitting(rounds)?;
-            Some(Level { streams, requests: streams * rounds, output_tokens })
-        })
-    }
-
-    /// The number of prompts of this length that fit into `seconds`. None: not even one. The time of a prompt
-    /// is taken to grow with its length.
-    pub fn prompts(self, input_len: u32, seconds: f64) -> Option<u32> {
-        let longer = (f64::from(input_len) / f64::from(self.input_len.max(1))).max(1.0);
-        let each = (self.ttft * longer).max(1e-6);
-        Some(whole(seconds / each).min(REPETITIONS)).filter(|&n| n > 0)
-    }
-}
-
-/// The longest prompt for this context.
-pub fn longest_prompt(max_model_len: u32) -> u32 {
-    whole(f64::from(max_model_len) * FILLED)
 }
 
 impl PromptLength {
@@ -157,6 +98,7 @@ impl PromptLength {
             prompt_tokens,
             input_len: whole(median(&lengths)?),
             ttft_ms: Interval::of(samples.iter().map(|sample| sample.ttft_ms))?,
+            warmups: 0,
             samples,
         })
     }
@@ -184,6 +126,7 @@ impl Concurrency {
             tpot_ms: Interval::of(tpots?)?,
             itl_ms: Interval::of_gaps(&samples)?,
             e2el_ms: Interval::of(samples.iter().map(|sample| sample.e2el_ms))?,
+            warmups: 0,
             samples,
         })
     }
@@ -221,20 +164,12 @@ impl Concurrency {
     }
 }
 
-/// The times at which the chunks of a request came, milliseconds, and the tokens of each: on average, since only their
-/// sum is known.
+/// The times at which the chunks of a request came, milliseconds, and the tokens of each.
 fn arrivals(sample: &Sample) -> impl Iterator<Item = (f64, f64)> {
-    let each = f64::from(sample.tokens) / (sample.itl_ms.len() + 1) as f64;
     let first = sample.began_ms + sample.ttft_ms;
     let later = sample.itl_ms.iter().scan(first, |at, gap| {
         *at += gap;
         Some(*at)
     });
-    std::iter::once(first).chain(later).map(move |at| (at, each))
-}
-
-/// A number as an integer, rounded down; 0 for a negative one.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded on both sides")]
-fn whole(value: f64) -> u32 {
-    value.clamp(0.0, f64::from(u32::MAX)) as u32
+    std::iter::once(first).chain(later).zip(sample.tokens_by_chunk())
 }
