@@ -74,7 +74,7 @@ pub enum Executor {
 /// Whether a plan may rest on an estimate: of a model that is not modelled nobody knows whether it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Estimates {
-    /// It is refused.
+    /// Such a plan is refused.
     #[default]
     Refused,
     /// A person accepts it (`--accept-estimate`).

@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 pub struct Start {
     /// The setting in which it started.
     pub setting: StartSetting,
-    /// What its log told.
+    /// The memory that its log told of.
     pub shown: ShownMemory,
 }
 
@@ -66,11 +66,11 @@ pub struct ShownMemory {
     pub(crate) fits: Option<ByteSize>,
 }
 
-/// What is believed of a log: beyond it, something else was started than was planned, or somebody wrote into it.
+/// The overheads, of those that were computed, that a log is believed: beyond it, something else was started than was planned, or somebody wrote into it.
 const BELIEVED: RangeInclusive<f64> = 0.25..=4.0;
-/// The same of the cache's tokens.
+/// The tokens of the cache that it is believed, likewise.
 const BELIEVED_TOKENS: RangeInclusive<f64> = 0.5..=2.0;
-/// What the formulas may be off by without being wrong: nothing is learned of tokens within it.
+/// The share by which formulas may be off without being wrong: nothing is learned of tokens within it.
 const EXACT: f64 = 0.01;
 
 impl StartSetting {

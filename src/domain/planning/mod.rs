@@ -1,7 +1,6 @@
 //! Decides everything about a deployment before anything is touched.
 
 pub(crate) mod command_line;
-pub mod doctor;
 pub mod engine_config;
 pub(crate) mod grid;
 pub mod host_changed;

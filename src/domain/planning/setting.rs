@@ -1,4 +1,4 @@
-//! What two plans must share so that what one of them showed counts for the other.
+//! The setting that two plans must share for what one of them showed to count for the other.
 
 use super::{
     grid::Grid,

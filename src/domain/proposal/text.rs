@@ -7,7 +7,7 @@ use super::{
 use crate::domain::{
     checkpoint::Checkpoint,
     machine::facts::Facts,
-    planning::{placement, plan::Plan},
+    planning::{placement, plan::Plan, prediction::Decode},
     profile::Device,
     spelling::toml_string,
     vllm::{
@@ -187,11 +187,12 @@ impl Draft<'_> {
     }
 
     fn validation(&self, out: &mut Lines) {
-        let predicted = self.plan.and_then(|plan| plan.prediction.expected());
+        let predicted = self.plan.and_then(|plan| plan.prediction.decode_tokens_per_second.as_ref());
         let (floor, why) = match predicted {
-            Some(rate) => {
-                (floor(rate), format!("tokens/s of one answer: half of the {rate:.0} that are predicted"))
-            }
+            Some(Decode { low, .. }) => (
+                floor(*low),
+                format!("tokens/s of one answer: half of the {low:.0} that are predicted at least"),
+            ),
             None => (
                 FLOOR,
                 "tokens/s of one answer: nothing is predicted, so raise it once it was measured".to_owned(),
@@ -201,7 +202,8 @@ impl Draft<'_> {
         out.line("min-decode-tokens-per-second", format!("{floor:?}"), &why);
         self.quality(out);
         if let Some(replaces) = self.subject.replaces {
-            let ratio = predicted.zip(replaces.predicted).map(|(new, old)| new / old.max(f64::MIN_POSITIVE));
+            let ratio =
+                predicted.zip(replaces.predicted).map(|(new, old)| new.expected / old.max(f64::MIN_POSITIVE));
             let why = match ratio {
                 Some(ratio) if ratio < 1.0 => format!("the least speed beside it; {ratio:.2} is predicted"),
                 _ => "the least speed beside it".to_owned(),
@@ -271,7 +273,7 @@ fn sentence(text: &str) -> String {
     format!("{}{}.", first.map(String::from).unwrap_or_default(), letters.as_str())
 }
 
-/// Half of what is predicted, in whole tokens where that is more than a few.
+/// Half of what is predicted at least, in whole tokens where that is more than a few.
 fn floor(rate: f64) -> f64 {
     let half = rate * FLOOR_SHARE;
     if half >= 10.0 { half.floor() } else { ((half * 10.0).floor() / 10.0).max(0.1) }

@@ -38,7 +38,7 @@ const OTHER_WEIGHTS: f64 = 0.1;
 const STEP: ByteSize = ByteSize(ByteSize::gib(1).0 / 100);
 
 impl Start {
-    /// What the log of a passed validation told of memory. Nothing where it does not tell weights and cache, where the
+    /// The memory that the log of a passed validation told of. Nothing where it does not tell weights and cache, where the
     /// cache was set by hand, and where it tells what cannot be.
     pub fn of(generation: &Generation, report: &Report) -> Option<Self> {
         let (plan, memory) = (&generation.plan, &generation.plan.memory);
@@ -58,7 +58,7 @@ impl Start {
             max_num_seqs: count("--max-num-seqs")?,
             max_num_batched_tokens: count("--max-num-batched-tokens")?,
             computed,
-            // What the weights differ by counts here, so that the cache comes out as it did.
+            // A difference of the weights counts here, so that the cache comes out as it did.
             seen: share.less(planned + cache),
             tokens: tokens(generation, report).unwrap_or(1.0),
             fits: actual.cache_that_fits.filter(|fits| *fits < share),

@@ -20,7 +20,7 @@ impl Store {
         self.newest(Start::of, |one, other| one.setting == other.setting)
     }
 
-    /// What the committed generations showed, the newest first of those that are alike.
+    /// Evidence of the committed generations, the newest first of those that are alike.
     fn newest<T>(
         &self,
         shown: fn(&Generation, &Report) -> Option<T>,

@@ -116,7 +116,7 @@ fn a_migration_keeps_what_clients_know_and_is_measured_against_the_first() {
     arguments = ["--generation-config", "vllm"]
 
     [validation]
-    min-decode-tokens-per-second = 42.0     # tokens/s of one answer: half of the 85 that are predicted
+    min-decode-tokens-per-second = 31.0     # tokens/s of one answer: half of the 62 that are predicted at least
 
     [validation.quality]
     min-known-answers = 0.8                 # the share of known questions to answer right

@@ -10,7 +10,7 @@ use awqdeploy::domain::{
 fn cards(count: usize, gib: u64) -> Facts {
     let mut facts = h100();
     let gpu = &mut facts.gpus[0];
-    gpu.name = "NVIDIA GeForce RTX 3090".to_owned();
+    "NVIDIA GeForce RTX 3090".clone_into(&mut gpu.name);
     (gpu.compute_capability, gpu.pcie_generation, gpu.nvlinks) = ((8, 6), 4, 0);
     (gpu.memory_total, gpu.memory_reserved, gpu.memory_free) =
         (ByteSize::gib(gib), ByteSize(0), ByteSize::gib(gib));
@@ -43,12 +43,14 @@ fn stages_sum_to_the_whole_and_share_the_cache() {
             let split = plan(family, &cards(stages, 700), &sizes(1, u32::try_from(stages).unwrap()), "");
             let split = split.unwrap_or_else(|refusal| panic!("{family}: {refusal:?}")).memory;
             let (one, all) = (split.shard.unwrap().as_gib(), whole.shard.unwrap().as_gib());
-            // The one with least room may have more layers, and less beside them.
-            assert!(one >= all / stages as f64 * 0.9, "{family} in {stages}: the fullest has {one} of {all}");
+            // The stage with least room may hold more of the cache, and less beside it.
+            assert!(one >= all / stages as f64 * 0.7, "{family} in {stages}: the fullest has {one} of {all}");
             assert!(one < all, "{family} in {stages}: {one} of {all}");
             let (block, blocks) = (split.kv_cache_needed.unwrap(), whole.kv_cache_needed.unwrap());
             assert!(block < blocks, "{family}: a stage keeps the cache of its own layers");
-            assert!(block.0 * stages as u64 >= blocks.0, "{family}: and all of them keep all");
+            // The stage with least room need not be the one with most of the cache.
+            let share = blocks.0 as f64 / stages as f64;
+            assert!(block.0 as f64 >= share * 0.7, "{family} in {stages}: {block} of {blocks}");
         }
     }
 }

@@ -259,7 +259,7 @@ fn a_policy_without_offload_is_kept() {
 #[test]
 fn a_context_that_is_too_long_is_refused_with_the_longest_that_fits() {
     let long = format!("{AWQ}\n[limits]\nmax-model-len = 262144\nmax-num-seqs = 8\n");
-    let long = long.replace(AUTO.0, AUTO.1).replace("[memory]", "[memory]\noffload = \"none\"");
+    let long = long.replace("[memory]", "[memory]\noffload = \"none\"");
     let refusal = refused(&long, "four-16gb");
     assert_snapshot!(refusal, @"
     does-not-fit

@@ -6,9 +6,8 @@ use awqdeploy::domain::{
     findings::{Concerns, Finding, RULES, Rule, Severity},
     machine::facts::{Facts, GpuProcess},
     planning::{
-        doctor,
         engine_config::{ResolvedEngineConfig, agree},
-        preflight,
+        preflight::{self, doctor},
     },
     size::ByteSize,
     vllm::version::Version,

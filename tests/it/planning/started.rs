@@ -78,7 +78,7 @@ fn what_a_start_took_is_planned_for_the_same_setting() {
         assert!((cache(&next) - (cache(&first) - more)).abs() < 0.02, "{more}: {}", cache(&next));
         assert!(generation(&first).is_of(&next), "what runs is the same");
         assert_eq!(next.memory.shown_by.as_ref(), Some(&shown.shown));
-        // What is learned from a plan that was corrected already does not add up.
+        // A plan that was corrected already teaches the same, and not twice as much.
         let again = start(&next, &log(&next, 0.0, 1.0)).unwrap();
         assert!(again.shown.seen.0.abs_diff(shown.shown.seen.0) < ByteSize::mib(16).0);
         // Longer steps are computed; the difference stays.
@@ -104,16 +104,19 @@ fn tokens_are_corrected_where_the_log_cannot_have_rounded_them_so() {
 #[test]
 fn what_vllm_itself_says_would_fit_is_named() {
     let first = planned(FAMILY, 8192, 2048, vec![]);
-    let named = |more: f64, tokens: u32| {
-        let shown = start(&first, &log(&first, more, 1.0)).unwrap();
+    let planned_bytes = first.memory.kv_cache.unwrap().0;
+    let named = |times: f64, tokens: u32| {
+        let fits = (planned_bytes as f64 * times).round();
+        let told = log(&first, 0.0, 1.0).replace(&planned_bytes.to_string(), &fits.to_string());
+        let shown = start(&first, &told).unwrap();
         let findings = planned(FAMILY, 8192, tokens, vec![shown]).findings;
         findings.into_iter().find(|finding| finding.code == "larger-cache-fits")
     };
-    let help = named(3.0, 2048).unwrap().help.unwrap();
+    let help = named(1.25, 2048).unwrap().help.unwrap();
     assert!(help.contains("--kv-cache-memory-bytes"), "{help}");
-    assert!(help.contains(&first.memory.kv_cache.unwrap().0.to_string()), "{help}");
-    assert_eq!(named(0.0, 2048), None, "it takes as much already");
-    assert_eq!(named(3.0, 4096), None, "it is said of other limits");
+    assert!(help.contains(&((planned_bytes as f64 * 1.25).round()).to_string()), "{help}");
+    assert_eq!(named(1.0, 2048), None, "it takes as much already");
+    assert_eq!(named(1.25, 4096), None, "it is said of other limits");
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn another_setting_and_what_cannot_be_show_nothing() {
     assert_eq!(said(&memory, "memory: -3 GiB"), None);
     assert_eq!(said("Model loading took", "Model loading took 999"), None, "another model");
     assert_eq!(said("Model loading took", "A log that begins too late:"), None);
-    // What clients ask comes later, in any words.
+    // The words of clients come later, and may be any.
     let asked = plain.clone() + "Received request: 'Available KV cache memory: 70.00 GiB'\n";
     assert_eq!(start(&first, &asked), start(&first, &plain));
     let mut failed = report(&plain);

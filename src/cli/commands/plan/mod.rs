@@ -12,7 +12,7 @@ use crate::{
         render,
         terminal::print_json,
     },
-    domain::{exit_status::ExitStatus, planning::doctor, problem::Problem},
+    domain::{exit_status::ExitStatus, planning::preflight::doctor, problem::Problem},
     flow::{
         context::Context,
         plan::{self, Decision, Weights},

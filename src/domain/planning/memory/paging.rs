@@ -119,7 +119,7 @@ impl Paging {
         })
     }
 
-    /// The same, where so many times as many tokens as computed were seen to fit.
+    /// The layout in which so many times as many tokens as computed were seen to fit.
     pub(super) fn holding(self, times: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "half to twice the size")]
         let block = ByteSize((self.block.0 as f64 / times).ceil() as u64);

@@ -51,7 +51,7 @@ const MACHETE_GROUP: u32 = 128;
 /// The additional time of a hybrid's layer without CUDA graphs, where each kernel is launched anew: 9.9 tokens/s in place of
 /// 53.5 are 82 ms in 48 layers (`A-16gb-eager` in docs/benchmarks.md).
 const EAGER_HYBRID: Duration = Duration::from_micros(1_715);
-/// The same of a layer with experts, and of a dense one, which launch fewer kernels (inferred).
+/// The additional time of a layer with experts, and of a dense one, which launch fewer kernels (inferred).
 const EAGER_SPARSE: Duration = Duration::from_micros(800);
 const EAGER_DENSE: Duration = Duration::from_micros(400);
 
@@ -309,7 +309,7 @@ struct Guessed {
     right: f64,
 }
 
-/// What the model's own layers guess ahead. Of other guessers nobody knows how often they are right.
+/// The guesses of the model's own layers. Of other guessers nobody knows how often they are right.
 fn guessed(inputs: Inputs<'_>) -> Guessed {
     let settings = inputs.profile.arguments().settings();
     let own = settings.speculation == Some(Speculation::Own);

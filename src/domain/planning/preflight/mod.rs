@@ -4,6 +4,7 @@
 //! What depends on where the weights lie is decided in [`super::placement`].
 
 mod arguments;
+pub mod doctor;
 
 use super::{
     inputs::Inputs,

@@ -1,6 +1,6 @@
 //! The rules that concern the host alone, whatever is deployed on it.
 
-use super::prediction;
+use super::super::prediction;
 use crate::domain::{
     findings::{Finding, Severity},
     machine::facts::Facts,
