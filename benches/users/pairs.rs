@@ -11,6 +11,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
 #![allow(clippy::expect_used, reason = "a benchmark is told and tells")]
+#![allow(clippy::disallowed_methods, reason = "a report is a file that can be made again")]
 
 use awqdeploy::{
     domain::{

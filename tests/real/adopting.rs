@@ -3,7 +3,7 @@
 
 use super::{
     UNITS, boot, committed,
-    machine::{Machine, alone, tell},
+    machine::{Machine, tell},
     serves,
     skipped::skipped,
     units_are_clean,
@@ -96,7 +96,6 @@ fn adoptions_of_every_kind() {
         skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
-    let _alone = alone();
     let Some(machine) = boot("adoptions") else {
         skipped("that systemd cannot be had here");
         return;
