@@ -15,7 +15,7 @@ use awqdeploy::{
         store::layout::{Layout, Scope},
     },
     flow::{
-        context::{Context, Engine, Executor, ServiceManager},
+        context::{Context, Engine, Estimates, Executor, ServiceManager},
         deploy::deploy,
         event::Event,
         plan,
@@ -70,6 +70,7 @@ fn tell(
         binary: PathBuf::from(awqdeploy),
         service_manager,
         executor: Executor::Here,
+        estimates: Estimates::default(),
     };
     let mut serves = true;
     for name in names.split(',') {
