@@ -156,7 +156,13 @@ let
       && says "--runtimes [^ ]+-awqdeploy-runtimes " (activation host);
     "an estimate is accepted where that is said" =
       !says "--accept-estimate" (activation host)
-      && says "--accept-estimate" (activation (evaluate (but { acceptEstimate = true; })));
+      && says "--accept-estimate" (
+        activation (
+          evaluate (but {
+            acceptEstimate = true;
+          })
+        )
+      );
     "the firewall stays shut" = host.networking.firewall.allowedTCPPorts == [ ];
     "the firewall opens when asked" =
       let
