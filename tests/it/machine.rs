@@ -43,7 +43,7 @@ fn facts_of_another_version_are_refused_and_those_of_this_one_are_read() {
     value.as_object_mut().unwrap().remove("schema");
     assert_snapshot!(shown(&value), @"
     error: it does not hold a host's facts
-    caused by: unknown field `quantum_coprocessors`, expected one of `gpus`, `driver`, `gpus_unknown`, `ram_total`, `ram_available`, `cpus`, `cpu_features`, `numa_nodes`, `swap_total`, `cgroup_limit`, `shared_memory`, `disk_free`, `open_files`, `locked_memory`, `wsl`, `experience`
+    caused by: unknown field `quantum_coprocessors`, expected one of `gpus`, `driver`, `gpus_unknown`, `ram_total`, `ram_available`, `cpus`, `cpu_features`, `numa_nodes`, `swap_total`, `cgroup_limit`, `shared_memory`, `disk_free`, `open_files`, `locked_memory`, `wsl`, `experience`, `starts`
     help: `awqdeploy facts > FILE` on that host writes them
     ");
     assert_snapshot!(shown(&serde_json::json!("facts")), @r#"

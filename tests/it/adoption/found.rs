@@ -225,14 +225,14 @@ fn variables_of_what_runs_inside_are_kept_and_every_other_is_named() {
 
 #[test]
 fn flags_that_no_profile_takes_stay_in_generation_1() {
-    let reading = Reading::of(&seen(PYTHON, "p /o/vllm serve m -pp 2 -tp 2 --enforce-eager")).unwrap();
+    let reading = Reading::of(&seen(PYTHON, "p /o/vllm serve m -dp 2 -tp 2 --enforce-eager")).unwrap();
     assert_eq!(reading.others, ["--enforce-eager"]);
     assert!(
-        reading.notes.iter().any(|note| note.starts_with("`-pp 2` cannot be in a profile")),
+        reading.notes.iter().any(|note| note.starts_with("`-dp 2` cannot be in a profile")),
         "{:?}",
         reading.notes
     );
-    assert!(reading.serve(Path::new("/p"), Path::new("/m")).argv.join(" ").contains("-pp 2"));
+    assert!(reading.serve(Path::new("/p"), Path::new("/m")).argv.join(" ").contains("-dp 2"));
     let problem = Reading::of(&seen(PYTHON, "p /o/vllm serve m --ssl-keyfile /etc/k.pem")).unwrap_err();
     assert_eq!(problem.kind, Kind::Refused);
     assert!(problem.what.contains("speaks TLS"));
