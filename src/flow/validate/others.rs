@@ -83,6 +83,12 @@ impl During {
         }
     }
 
+    /// The use that others made of the server until a request was cut short. An engine goes on with it for a while, so that no look
+    /// afterwards tells whose work it is.
+    pub(super) fn others_so_far(self, before: Load) -> Others {
+        Others { requests: before.requests.max(self.0.get()), tokens: 0.0, prompt_tokens: 0.0 }
+    }
+
     /// The use that others made of the server, by its load before a request and now that it has ended.
     pub(super) async fn others(self, api: &Api, before: Load, ours: &Sample) -> Option<Others> {
         let mut after = load(api).await?;

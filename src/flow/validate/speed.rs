@@ -256,7 +256,10 @@ async fn one(
     };
     sample.stalled_ms = millis(stalled);
     if let Some(before) = before {
-        sample.others = during.others(api, before, &sample).await;
+        sample.others = match heard {
+            Extent::Whole => during.others(api, before, &sample).await,
+            Extent::Part => Some(during.others_so_far(before)),
+        };
     }
     Ok((sample, heard))
 }

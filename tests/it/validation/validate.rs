@@ -103,6 +103,18 @@ async fn a_healthy_server_passes() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_cut_short_is_no_other_user() {
+    let engine = start(RATE, None);
+    let mut plan = engine.plan();
+    (plan.gates.min_decode_tokens_per_second, plan.gates.output_tokens) = (100_000.0, 400);
+    let (report, events) = judged(&plan, None).await;
+    let measured = events.iter().filter(|event| matches!(event, Event::Measured { .. })).count();
+    assert!((2..=12).contains(&measured), "{measured}: what is far below the floor is not measured anew");
+    assert_eq!(report.throughput.unwrap().made_anew, 0);
+    assert!(report.failures.iter().all(|why| !why.contains("beside")), "{:?}", report.failures);
+}
+
+#[tokio::test]
 async fn the_baseline_is_compared_with() {
     let engine = start(RATE, None);
     let mut plan = engine.plan();

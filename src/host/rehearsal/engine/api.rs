@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    runtime::Handle,
     sync::Notify,
     time::{Instant, sleep_until},
 };
@@ -67,19 +68,33 @@ struct Engine {
     gone: Notify,
 }
 
-/// Counts a request while it is being answered: until its answer ends, or its client goes away.
-struct Running(Arc<AtomicU32>);
+/// Counts a request while it is being answered: until its answer ends, or a while after its client went away.
+struct Running {
+    count: Arc<AtomicU32>,
+    /// Whether its stream has not ended.
+    streams: bool,
+}
+
+/// How long an engine goes on with a stream whose client went away: vLLM 0.26.0 took more than 100 ms on an H200.
+const NOTICES_AFTER: Duration = Duration::from_millis(300);
 
 impl Running {
     fn new(count: &Arc<AtomicU32>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+        Self { count: Arc::clone(count), streams: false }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let count = Arc::clone(&self.count);
+        match Handle::try_current() {
+            Ok(events) if self.streams => drop(events.spawn(async move {
+                sleep_until(Instant::now() + NOTICES_AFTER).await;
+                count.fetch_sub(1, Ordering::Relaxed);
+            })),
+            _ => drop(count.fetch_sub(1, Ordering::Relaxed)),
+        }
     }
 }
 
@@ -441,12 +456,15 @@ fn events(
 }
 
 /// Sends each event when it is due.
-fn stream(events: Vec<(Instant, String)>, running: Running) -> Response {
-    let body = futures_util::stream::unfold((events.into_iter(), running), async |(mut events, running)| {
-        let (due, data) = events.next()?;
-        sleep_until(due).await;
-        Some((Ok::<_, Infallible>(spoil::bytes(&data)), (events, running)))
-    });
+fn stream(events: Vec<(Instant, String)>, mut running: Running) -> Response {
+    running.streams = true;
+    let body =
+        futures_util::stream::unfold((events.into_iter(), running), async |(mut events, mut running)| {
+            let (due, data) = events.next()?;
+            running.streams = events.len() > 0;
+            sleep_until(due).await;
+            Some((Ok::<_, Infallible>(spoil::bytes(&data)), (events, running)))
+        });
     let kind = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
     (kind, Body::from_stream(body)).into_response()
 }
