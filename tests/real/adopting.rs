@@ -3,7 +3,7 @@
 
 use super::{
     UNITS, boot, committed,
-    machine::{Machine, tell},
+    machine::{Machine, alone, tell},
     serves,
     skipped::skipped,
     units_are_clean,
@@ -96,6 +96,7 @@ fn adoptions_of_every_kind() {
         skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
+    let _alone = alone();
     let Some(machine) = boot("adoptions") else {
         skipped("that systemd cannot be had here");
         return;

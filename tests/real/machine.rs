@@ -7,6 +7,7 @@ use std::{
     io::{Write, stderr},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -23,6 +24,12 @@ const VLLM: &str = "VLLM::|/store/runtimes/|awqdeploy supervise";
 const DISK: &str = "16G";
 /// How long a restart may take on a busy machine; on an idle one it is half a minute.
 const PATIENCE: Duration = Duration::from_mins(20);
+
+/// Two machines with a real vLLM at once would only wait for each other: there may be two cores.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A booted systemd. Dropping it tears it down, after telling what happened if the test failed.
 pub(crate) struct Machine {

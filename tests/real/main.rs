@@ -18,7 +18,7 @@ mod quality;
 mod skipped;
 mod systemd;
 
-use machine::{Machine, PARTS, Said, bind, prepare, profiles};
+use machine::{Machine, PARTS, Said, alone, bind, prepare, profiles};
 use serde_json::Value;
 use skipped::skipped;
 use std::process::Child;
@@ -36,6 +36,7 @@ fn a_migration_there_and_back() {
         skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
+    let _alone = alone();
     let Some(machine) = boot("real") else {
         skipped("that systemd cannot be had here");
         return;
@@ -63,6 +64,7 @@ fn several_ranks() {
         skipped("booting a systemd in namespaces needs root; run `cargo test --test real` as root");
         return;
     }
+    let _alone = alone();
     let Some(machine) = boot("ranks") else {
         skipped("that systemd cannot be had here");
         return;

@@ -1,7 +1,7 @@
 //! The gate of quality on a small real model: a sound quantisation passes, and damage is seen by the right finding.
 
 use super::{
-    machine::{HERE, prepare},
+    machine::{HERE, alone, prepare},
     skipped::skipped,
 };
 use serde_json::{Value, json};
@@ -94,6 +94,7 @@ fn damage_to_a_real_model_is_seen() {
         skipped("the real vLLM is prepared as root");
         return;
     }
+    let _alone = alone();
     let parts = prepare();
     let made = parts.join("smollm2").exists();
     assert!(made, "with AWQDEPLOY_REAL_WEIGHTS=1 `prepare` makes the model");
