@@ -10,7 +10,7 @@ use crate::{
     },
     host::{
         machine::{self, gpu},
-        os::signals::Interrupt,
+        os::{lock_file::HeldLock, signals::Interrupt},
         process::owned::OwnedProcesses,
         profiles::ProfileLibrary,
         rehearsal::supervisor::EmbeddedSupervisor,
@@ -21,7 +21,6 @@ use crate::{
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -172,7 +171,7 @@ impl ServiceManager {
     /// Takes the right to stop and start the servers of this root, held until the files are dropped. All
     /// roots share the GPUs; a rehearsal touches none. Users cannot write to the folder of root's locks: each
     /// has locks for all roots of their own.
-    pub(crate) fn alone(&self, root: &Path, command: &str) -> Result<Vec<File>, Problem> {
+    pub(crate) fn alone(&self, root: &Path, command: &str) -> Result<Vec<HeldLock>, Problem> {
         match self {
             Self::Systemd(scope) if Systemd::usable(*scope).is_ok() => {
                 host_lock::hold_host(*scope, root, &claim(&Store::new(Layout::new(root))), command)

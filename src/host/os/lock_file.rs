@@ -31,6 +31,18 @@ struct Holder {
     since: jiff::Timestamp,
 }
 
+/// A lock that is held until this is dropped. Closing its file would not do: a child that another thread forks has the file
+/// open, too, until it runs its program.
+#[derive(Debug)]
+pub struct HeldLock(File);
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is closed.
+        let _closed = self.0.unlock();
+    }
+}
+
 /// The users who may open a lock's file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Openers {
@@ -39,11 +51,10 @@ enum Openers {
 }
 
 /// Takes the lock of a file, waiting for at most `wait`. `command` is shown to processes that wait for it.
-/// The lock is held until the file is closed.
 ///
 /// # Errors
 /// [`Kind::Busy`] with the holder's name. A stranger is never waited for.
-pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem> {
+pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<HeldLock, Problem> {
     let began = Instant::now();
     let mut file = loop {
         let (file, openers) = open(path)?;
@@ -66,7 +77,7 @@ pub fn hold(path: &Path, wait: Duration, command: &str) -> Result<File, Problem>
         .set_len(0)
         .and_then(|()| serde_json::to_vec(&holder).map_err(Into::into))
         .and_then(|text| file.write_all(&text));
-    Ok(file)
+    Ok(HeldLock(file))
 }
 
 /// Makes a folder that only we can enter. An older version's folder is closed.

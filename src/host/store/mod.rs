@@ -12,7 +12,10 @@ pub mod partial_file;
 pub mod staging;
 pub mod transcript;
 
-use super::os::{fs, lock_file};
+use super::os::{
+    fs,
+    lock_file::{self, HeldLock},
+};
 use crate::domain::{
     activation::{
         journal::{Entry, Reading},
@@ -34,7 +37,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use staging::StagingDir;
 use std::{
     collections::BTreeSet,
-    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -66,7 +68,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct StoreWriter<'a> {
     store: &'a Store,
-    _file: File,
+    _lock: HeldLock,
 }
 
 /// The format of a generation's record, which every version can read.
@@ -289,10 +291,10 @@ impl Store {
         ];
         let parts = parts.iter().map(PathBuf::as_path).chain([layout.root()]);
         lock_file::only_ours(&parts.collect::<Vec<_>>())?;
-        let file = lock_file::hold(&layout.lock(), wait, command)?;
+        let lock = lock_file::hold(&layout.lock(), wait, command)?;
         // A killed process may not have synced the folders it made here.
         fs::sync(layout.root())?;
-        Ok(StoreWriter { store: self, _file: file })
+        Ok(StoreWriter { store: self, _lock: lock })
     }
 
     /// The number after the highest ever used, so that no journal speaks of another generation.

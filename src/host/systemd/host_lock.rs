@@ -5,10 +5,10 @@ use crate::{
     domain::{machine::visible::Claim, problem::Problem, store::layout::Scope},
     host::os::{
         fs,
-        lock_file::{enter_alone, hold, only_ours},
+        lock_file::{HeldLock, enter_alone, hold, only_ours},
     },
 };
-use std::{fs::File, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 /// The folder of the host's locks: one activation at a time on each GPU, whatever its root. They go with a
 /// reboot, and with the process that holds them.
@@ -30,7 +30,7 @@ pub(crate) fn hold_host(
     root: &Path,
     claim: &Claim,
     command: &str,
-) -> Result<Vec<File>, Problem> {
+) -> Result<Vec<HeldLock>, Problem> {
     let folder = match scope {
         Scope::System => HOST.into(),
         Scope::User => Systemd::user_runtime().unwrap_or_default().join(USER),
@@ -44,7 +44,7 @@ pub(crate) fn hold_host(
 ///
 /// # Errors
 /// As [`hold`].
-pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<File>, Problem> {
+pub fn hold_gpus(folder: &Path, claim: &Claim, command: &str) -> Result<Vec<HeldLock>, Problem> {
     // While this is held, no other lock is taken.
     let whole = hold(&folder.join(ALL), TAKING, command)?;
     let one = |gpu: u32| hold(&folder.join(lock_of(gpu)), Duration::ZERO, command);

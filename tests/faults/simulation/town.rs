@@ -23,7 +23,6 @@ use awqdeploy::{
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    fs::File,
     path::Path,
     rc::Rc,
     time::Duration,
@@ -71,7 +70,7 @@ pub(super) struct Town {
     pub(super) shared: Rc<Shared>,
     luck: Luck,
     /// A stranger who holds the root's lock, and until when.
-    squatter: Option<(File, u64)>,
+    squatter: Option<(lock_file::HeldLock, u64)>,
     /// The activation that the process that committed it watches. It does not come back after a boot.
     watched: Option<u64>,
     /// The activation whose end was told last.

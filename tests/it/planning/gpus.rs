@@ -14,9 +14,9 @@ use awqdeploy::{
         profile::Profile,
         size::ByteSize,
     },
-    host::systemd::host_lock::hold_gpus,
+    host::{os::lock_file::HeldLock, systemd::host_lock::hold_gpus},
 };
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -133,7 +133,7 @@ fn a_profile_names_its_gpus() {
 }
 
 /// Tries to take them as another process would: a lock belongs to an open file.
-fn take(folder: &Path, claim: &Claim) -> Result<Vec<File>, Kind> {
+fn take(folder: &Path, claim: &Claim) -> Result<Vec<HeldLock>, Kind> {
     hold_gpus(folder, claim, "awqdeploy deploy other").map_err(|problem| {
         assert!(problem.what.contains("`awqdeploy deploy awq`"), "{}", problem.what);
         problem.kind
