@@ -38,7 +38,7 @@ pub struct HeldLock(File);
 
 impl Drop for HeldLock {
     fn drop(&mut self) {
-        // What cannot be unlocked is closed.
+        // Where unlocking fails, the file is closed all the same.
         let _closed = self.0.unlock();
     }
 }

@@ -12,10 +12,7 @@ pub mod partial_file;
 pub mod staging;
 pub mod transcript;
 
-use super::os::{
-    fs,
-    lock_file::{self, HeldLock},
-};
+use super::os::{fs, lock_file};
 use crate::domain::{
     activation::{
         journal::{Entry, Reading},
@@ -68,7 +65,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct StoreWriter<'a> {
     store: &'a Store,
-    _lock: HeldLock,
+    _lock: lock_file::HeldLock,
 }
 
 /// The format of a generation's record, which every version can read.
