@@ -42,8 +42,7 @@ fn note(layout: &Layout, activation: u64, said: &str) -> Result<(), Problem> {
 
 /// The notes, a line each. Damage costs its line no more than its words.
 fn noted(layout: &Layout, activation: u64) -> Result<String, Problem> {
-    let bytes = fs::read_bytes(&file(layout, activation))?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(fs::read_damaged(&file(layout, activation))?.unwrap_or_default())
 }
 
 fn file(layout: &Layout, activation: u64) -> PathBuf {

@@ -186,9 +186,7 @@ impl StoreWriter<'_> {
         for name in fs::entries(&exports)? {
             let path = exports.join(name);
             // A record that cannot be read was not whole: nothing was made for it yet.
-            let record =
-                fs::read_bytes(&path)?.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-            if let Some(Record { staged, into }) = record {
+            if let Some(Record { staged, into }) = fs::read_record(&path)? {
                 if let Some(into) = into.filter(|_| staged.is_dir()) {
                     // A file in its way came later, and stays.
                     let _incomplete = move_up(&staged, &into);

@@ -8,6 +8,7 @@ use rustix::{
     fs::{CWD, Mode, RenameFlags},
     io::Errno,
 };
+use serde::de::DeserializeOwned;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -432,6 +433,16 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         bytes => bytes.map(Some).map_err(|e| failed("read", path, e)),
     }
+}
+
+/// A record of ours in JSON. Nothing where there is none, or it is damaged.
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Problem> {
+    Ok(read_bytes(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// The text of a file that may be damaged: a byte that is no text costs no more than itself. Nothing where there is none.
+pub(crate) fn read_damaged(path: &Path) -> Result<Option<String>, Problem> {
+    Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {

@@ -77,8 +77,7 @@ pub struct Ready<'a> {
 impl TreeHashCache {
     /// Reads the hash cache of a file. A damaged file counts as an empty one: everything is hashed again.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        let bytes = fs::read_bytes(path)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        Ok(fs::read_record(path)?.unwrap_or_default())
     }
 
     /// Reads the service's own hash cache, in the directory that systemd gives it (`StateDirectory=`). Empty

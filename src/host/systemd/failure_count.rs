@@ -18,8 +18,7 @@ const RESULT: &str = "SERVICE_RESULT";
 
 /// Reads the failure count. A damaged file counts as an empty one: to count anew is better than not to serve.
 pub(crate) fn read(layout: &Layout) -> Result<FailureCount, Problem> {
-    let bytes = fs::read_bytes(&layout.tally())?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    Ok(fs::read_record(&layout.tally())?.unwrap_or_default())
 }
 
 /// Writes the failure count, synced.

@@ -113,7 +113,7 @@ impl UnitFolder {
 
 /// The text of a unit's file. One that is damaged is another than ours, and is written anew.
 fn text(path: &Path) -> Result<Option<String>, Problem> {
-    Ok(fs::read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    fs::read_damaged(path)
 }
 
 /// Whether this unit may replace this text of somebody else's.
